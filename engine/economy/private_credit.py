@@ -1,0 +1,330 @@
+"""Private credit: a loan book, name by name.
+
+A loan defaults when its uniform first lies below its group's conditional default probability p(t). That
+is turned round once for each default instead of each month: U < p(t) means that the group's cumulative
+hazard has passed Lambda* = -log(1 - Phi(sqrt(1 - rho) Phi^-1(U) + sqrt(rho) M)), so a month costs a
+comparison for each group, and only a default costs the normal distribution.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...kernels.namespace import Fields
+from ..book import Layout, Loan, arrange, homogeneous, read_book, streams
+from ..library import find_file
+from ..system import DT, Row, System, output, parameter, rows, setting
+from ..validate import ConfigError
+from .loan_draws import Each, Order
+from .thresholds import (
+    NEVER,
+    chi_square,
+    frye_jacobs_lgd,
+    frye_jacobs_shift,
+    gaussian_threshold,
+    hermite,
+    student_tables,
+)
+
+DRIVERS = ("rental", "spread", "window", "displacement")
+BOOK = ("next", "gap", "low", "high", "least", "since", "loss", "defaults")
+
+
+class Sector(Row):
+    """A sector of borrowers."""
+
+    collateral = parameter(
+        0.0, "1", "assumption: elasticity of recovery to GPU rentals; 0: no such collateral", ge=0, le=5
+    )
+
+
+class Rating(Row):
+    """A rating class."""
+
+    refinancing = parameter(1.0, "1", "assumption: times the refinancing hazard at maturity", ge=0, le=20)
+
+
+_SECTORS = [
+    {"name": "any"},
+    {"name": "software"},
+    {"name": "it_services"},
+    {"name": "data_centre", "collateral": 0.3},
+    {"name": "neocloud_gpu", "collateral": 1.0},
+    {"name": "ai_labs_apps"},
+    {"name": "hardware_semis"},
+    {"name": "power_onsite"},
+    {"name": "fibre_telecom"},
+]
+_RATINGS = [
+    {"name": "any"},
+    {"name": "bbb", "refinancing": 0.25},
+    {"name": "bb", "refinancing": 0.5},
+    {"name": "b", "refinancing": 1.0},
+    {"name": "ccc", "refinancing": 2.0},
+]
+
+
+class PrivateCredit(System):
+    """Defaults and losses of a loan book, driven by rentals, spreads, the funding window and a frailty."""
+
+    title = "the loan book"
+
+    book = setting("book.csv", "the loans: a CSV file, looked for beside the config and among the shipped ones")
+    loans = setting(100, "loans of a homogeneous book (book = '')", ge=1, le=100_000)
+    exposure = parameter(100.0, "USD bn", "assumption: total of a homogeneous book", gt=0)
+    pd = parameter(0.02, "1/year", "assumption: one-year default probability, homogeneous book", gt=0, lt=1)
+    rho = parameter(0.10, "share", "assumption: asset correlation, homogeneous book", ge=0, lt=1)
+    lgd = parameter(0.45, "share", "assumption: loss given default, homogeneous book", gt=0, le=1)
+    stress = setting(True, "whether rentals, spreads and the window move hazards; false: the textbook")
+    method = setting("order", "how loans are drawn: order statistics, or each by itself", choices=("order", "each"))
+    copula = setting(
+        "gaussian",
+        "what joins defaults given the path: one Gaussian factor, Student t, or a continuous frailty",
+        choices=("gaussian", "student_t", "frailty"),
+    )
+    nu = parameter(8.0, "1", "assumption: degrees of freedom of the Student t copula", ge=2, le=200)
+    frailty_reversion = parameter(0.5, "1/year", "assumption: frailty halves in 17 months", gt=0)
+    frailty_volatility = parameter(
+        0.40, "1/year^0.5", "assumption: of the log hazard, near Duffie, Eckner, Horel and Saita (2009)", ge=0
+    )
+    opacity = parameter(0.5, "log", "assumption: spread of true about stated hazard, one draw a path", ge=0, le=2)
+    hazard_bounds = parameter([-1.5, 2.5], "log", "assumption: least and most that stress moves a hazard")
+    refinancing = parameter(
+        [0.0, 0.02, 0.15], "hazard", "assumption: at maturity when funding is open, tight, shut", ge=0
+    )
+    sector = rows(Sector, _SECTORS, "GPU-backed borrowers recover less when rentals fall")
+    rating = rows(Rating, _RATINGS, "weak names fail to refinance first")
+
+    loss = output("USD bn", "cumulative credit loss")
+    loss_share = output("share", "cumulative loss over what was lent")
+    defaults = output("count", "loans in default so far")
+
+    def _resolve(self) -> tuple[list[Loan], list[str]]:
+        if not self.book:
+            return homogeneous(self.loans, self.pd, self.rho, self.lgd, self.exposure), []
+        names = ({s.name for s in self.sector}, {r.name.upper() for r in self.rating})
+        return read_book(find_file(self.book, self.folder), *names)
+
+    def check(self) -> list[str]:
+        low, high = self.hazard_bounds
+        if low >= high:
+            return [f"private_credit.hazard_bounds = {self.hazard_bounds}: the first should be the lower one"]
+        return self._resolve()[1]
+
+    def prepare(self) -> dict[str, Any]:
+        loans, problems = self._resolve()
+        if problems:
+            raise ConfigError(problems)
+        book = arrange(loans)
+        self.groups, self.patterns = len(book.group_size), len(book.patterns)
+        self.vintages = bool((book.group_start > 0).any())
+        tables = student_tables(self.nu) if self.copula == "student_t" else {}
+        return self._columns(book) | tables
+
+    def _columns(self, book: Layout) -> dict[str, Any]:
+        loans = book.loans
+        made: dict[str, Any] = {
+            "total": float(sum(x.exposure for x in loans)),
+            "group_first": book.group_first,
+            "group_size": book.group_size,
+            "group_hazard": -np.log1p(-book.group_pd),
+            "group_pattern": book.group_pattern,
+            "group_factor": np.sqrt(book.group_rho),
+            "group_own": np.sqrt(1.0 - book.group_rho),
+            "started": book.started,
+            "loan_exposure": np.array([x.exposure for x in loans]),
+            "loan_lgd": np.array([x.lgd for x in loans]),
+            "loan_end": np.array([x.end for x in loans]),
+        }
+        if self.method == "each":
+            made["loan_stream"] = streams([x.loan for x in loans])
+        if self.stress:
+            collateral = {s.name: s.collateral for s in self.sector}
+            weight = {r.name.upper(): r.refinancing for r in self.rating}
+            made |= {
+                **{f"beta_{k}": book.patterns[:, j].copy() for j, k in enumerate(DRIVERS)},
+                "loan_collateral": np.array([collateral[x.sector] for x in loans]),
+                "loan_weight": np.array([weight[x.rating] for x in loans]),
+                "loan_shift": frye_jacobs_shift(*(np.array(v) for v in zip(*((x.pd, x.lgd, x.rho) for x in loans), strict=True))),
+                "matures": book.matures,
+                "maturity_loan": book.maturity_loan,
+                "maturity_group": book.maturity_group,
+            }
+        return made
+
+    @property
+    def draws(self) -> Order | Each:
+        return Order(self) if self.method == "order" else Each(self)
+
+    # ---- the path
+    def init(self, xp: Any, draw: Any) -> dict[str, Any]:
+        factor, opaque = draw.normal("factor", 2)
+        state: dict[str, Any] = {"factor": factor, "loss": 0.0, "defaults": 0.0}
+        state["hazard"] = xp.array(self.patterns, 0.0)
+        if self.copula == "student_t":
+            state["scale"] = xp.sqrt(chi_square(xp, draw, self.nu) / self.nu)
+        if self.copula == "frailty":
+            state["frailty"] = 0.0
+        if self.stress:
+            spread = self.opacity
+            state["opacity"] = xp.exp(spread * opaque - 0.5 * spread * spread)
+        book = self.draws.start(xp, draw, Fields(state))
+        if self.vintages:
+            book["since"] = xp.array(self.groups, 0.0)
+        return state | book
+
+    def step(self, xp: Any, s: Any, up: Any, draw: Any) -> dict[str, Any]:
+        kept = {k: getattr(s, k) for k in ("factor", "scale", "opacity") if hasattr(s, k)}
+        if self.copula == "frailty":
+            kept["frailty"] = self._frailty(xp, s.frailty, draw)
+        book = {k: getattr(s, k) for k in BOOK if hasattr(s, k)}
+        if self.vintages:
+            book |= self._enter(xp, s.hazard, up.month, book)
+        hazard, speed = self._hazards(xp, s.hazard, up, kept)
+        market = Fields(
+            {
+                "month": up.month,
+                "started": self.started[up.month],
+                "hazard": hazard,
+                "speed": speed,
+                "shortfall": up.rental.shortfall if self.stress else 0.0,
+                "path": Fields(kept),
+            }
+        )
+        book = self.draws.month(xp, draw, market, book)
+        if self.stress:
+            book |= self._mature(xp, draw, up.conditions.window, market, book)
+        return kept | book | {"hazard": hazard, "loss_share": book["loss"] / self.total}
+
+    def _frailty(self, xp: Any, x: Any, draw: Any) -> Any:
+        keep = xp.exp(-self.frailty_reversion * DT)
+        spread = xp.sqrt((1.0 - keep * keep) / (2.0 * self.frailty_reversion))
+        return x * keep + self.frailty_volatility * spread * draw.normal("frailty")
+
+    def _hazards(self, xp: Any, hazard: Any, up: Any, kept: dict[str, Any]) -> tuple[Any, Any]:
+        """Stress-weighted time by pattern of betas, and its speed this month."""
+        common: Any = 0.0
+        if self.copula == "frailty":
+            k, v = self.frailty_reversion, self.frailty_volatility
+            years = xp.to_real(up.month) * DT
+            variance = v * v * (1.0 - xp.exp(-2.0 * k * years)) / (2.0 * k)
+            common = kept["frailty"] - 0.5 * variance
+
+        def pattern(b: Any, a: Any) -> dict[str, Any]:
+            stress: Any = 0.0
+            if self.stress:
+                y = self.beta_rental[b] * up.rental.shortfall + self.beta_spread[b] * up.conditions.log_spread
+                y = y + self.beta_window[b] * up.conditions.window
+                y = y + self.beta_displacement[b] * up.conditions.displacement
+                stress = xp.clip(y, self.hazard_bounds[0], self.hazard_bounds[1])
+            now = xp.exp(stress + common)
+            total = xp.get(a.hazard, b) + now * DT
+            return {"hazard": xp.set(a.hazard, b, total), "speed": xp.set(a.speed, b, now)}
+
+        after = xp.loop(0, self.patterns, pattern, hazard=hazard, speed=xp.array(self.patterns, 0.0))
+        return after.hazard, after.speed
+
+    def _enter(self, xp: Any, hazard: Any, month: Any, book: dict[str, Any]) -> dict[str, Any]:
+        """Groups that start with this month: their clock begins now."""
+
+        def group(g: Any, a: Any) -> dict[str, Any]:
+            so_far = xp.get(hazard, self.group_pattern[g])
+            return {
+                "since": xp.set(a.since, g, so_far),
+                "next": xp.set(a.next, g, xp.get(a.next, g) + so_far),
+            }
+
+        first = self.started[month - 1]
+        after = xp.loop(first, self.started[month], group, since=book["since"], next=book["next"])
+        return {"since": after.since, "next": after.next}
+
+    def threshold(self, xp: Any, path: Any, g: Any, u: Any, gap: Any) -> Any:
+        """The stress-weighted time at which a loan of group g with uniform u = 1 - e^-gap defaults."""
+        if self.copula == "frailty":
+            limit = gap
+        else:
+            x = self.group_own[g] * xp.ndtri(u) + self.group_factor[g] * path.factor
+            if self.copula == "student_t":
+                z = xp.asinh(x / path.scale / xp.sqrt(self.nu))
+                table = (self.table_z, self.table_z_slope, self.table_z_first, self.table_z_last)
+                limit = xp.exp(hermite(xp, *table, z))
+            else:
+                limit = gaussian_threshold(xp, x)
+        return xp.minimum(limit / self._true_hazard(path, g), NEVER)
+
+    def _true_hazard(self, path: Any, g: Any) -> Any:
+        return self.group_hazard[g] * path.opacity if self.stress else self.group_hazard[g]
+
+    def _quantile(self, xp: Any, path: Any, g: Any, hazard: Any) -> Any:
+        """Phi^-1 of the conditional default probability when the cumulative hazard is ``hazard``."""
+        if self.copula == "student_t":
+            table = (self.table_h, self.table_h_slope, self.table_h_first, self.table_h_last)
+            z = hermite(xp, *table, xp.log(xp.maximum(hazard, 1e-30)))
+            grown = xp.exp(z)
+            x = 0.5 * (grown - 1.0 / grown) * xp.sqrt(self.nu) * path.scale
+        else:
+            x = xp.ndtri(-xp.expm1(-hazard))
+        return (x - self.group_factor[g] * path.factor) / self.group_own[g]
+
+    def stressed_lgd(self, xp: Any, market: Any, row: Any, g: Any) -> Any:
+        """Recovery falls with the collateral; without collateral LGD follows the default rate."""
+        stated = self.loan_lgd[row]
+        if not self.stress:
+            return stated
+        rate = self._true_hazard(market.path, g) * xp.get(market.speed, self.group_pattern[g])
+        if self.copula == "frailty":
+            quantile = xp.ndtri(-xp.expm1(-rate))
+        else:
+            quantile = self._quantile(xp, market.path, g, rate)
+        unsecured = frye_jacobs_lgd(xp, quantile, self.loan_shift[row])
+        cover = self.loan_collateral[row]
+        secured = xp.clip(1.0 - (1.0 - stated) * xp.exp(-cover * market.shortfall), 0.0, 1.0)
+        return xp.where(cover > 0.0, secured, unsecured)
+
+    def _mature(
+        self, xp: Any, draw: Any, window: Any, market: Any, book: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Loans that mature now must refinance. A survivor's uniform is uniform above p, so a fresh one serves."""
+        jump = xp.where(
+            window < 0.5, self.refinancing[0], xp.where(window < 1.5, self.refinancing[1], self.refinancing[2])
+        )
+
+        def loan(i: Any, a: Any) -> dict[str, Any]:
+            row, g = self.maturity_loan[i], self.maturity_group[i]
+            b = self.group_pattern[g]
+            age = xp.get(market.hazard, b) - (xp.get(book["since"], g) if self.vintages else 0.0)
+            hazard = self._true_hazard(market.path, g) * age
+            more = hazard + jump * self.loan_weight[row]
+            odds = self._conditional(xp, market.path, g, hazard, more)
+            fails = (draw.uniform("refinance", index=i) < odds) & ~self.draws.is_gone(xp, draw, book, row, g)
+            lost = self.loan_exposure[row] * self.stressed_lgd(xp, market, row, g)
+            return {
+                "loss": a.loss + xp.where(fails, lost, 0.0),
+                "defaults": a.defaults + xp.where(fails, 1.0, 0.0),
+            }
+
+        def once(a: Any) -> dict[str, Any]:
+            sums = xp.loop(
+                self.matures[market.month],
+                self.matures[market.month + 1],
+                loan,
+                loss=a.loss,
+                defaults=a.defaults,
+            )
+            return {"todo": a.todo & (jump < 0.0), "loss": sums.loss, "defaults": sums.defaults}
+
+        # a loop of one round at most: nothing is computed where every path finds an open window
+        after = xp.while_any(
+            lambda a: a.todo, once, todo=jump > 0.0, loss=book["loss"], defaults=book["defaults"]
+        )
+        return {"loss": after.loss, "defaults": after.defaults}
+
+    def _conditional(self, xp: Any, path: Any, g: Any, hazard: Any, more: Any) -> Any:
+        """The chance that a survivor of ``hazard`` does not survive ``more``."""
+        if self.copula == "frailty":
+            return -xp.expm1(hazard - more)
+        before = xp.ndtr(-self._quantile(xp, path, g, hazard))
+        after = xp.ndtr(-self._quantile(xp, path, g, more))
+        return 1.0 - after / xp.maximum(before, 1e-30)

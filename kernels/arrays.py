@@ -1,0 +1,126 @@
+"""The array namespace: a model's ``xp`` on whole arrays, for NumPy (eager) and JAX (under jit).
+
+Per-path values are arrays of shape (paths,); uniform ones are scalars; a per-path array of length L has
+shape (L, paths).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .namespace import Fields, Namespace
+from .ops import OPS, Op
+from .philox import philox4x32, stream_id
+
+
+class ArrayColumn:
+    """A table column; the index is clamped, as in the kernels."""
+
+    def __init__(self, np: Any, data: Any) -> None:
+        self.np, self.data = np, data
+
+    def __getitem__(self, i: Any) -> Any:
+        return self.data[self.np.clip(i, 0, self.data.shape[0] - 1)]
+
+
+class ArrayNamespace(Namespace):
+    """``np`` is numpy or jax.numpy; ``path`` the path numbers as two uint32 arrays (low word, high word)."""
+
+    def __init__(self, np: Any, float64: bool, path: tuple[Any, Any], seed: Any) -> None:
+        self.np = np
+        self.float64 = float64
+        self.real = np.float64 if float64 else np.float32
+        self.path = path
+        self.seed = seed
+        self.paths = path[0].shape[0]
+        self._enclosing: list[Any] = []
+        self._dtype = {"f": self.real, "i": np.int32, "u": np.uint32, "m": np.bool_}
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        op = OPS.get(name)
+        if op is None:
+            raise AttributeError(f"xp has no {name!r}")
+        return lambda *args: self._apply(op, args)
+
+    def _apply(self, op: Op, args: tuple[Any, ...]) -> Any:
+        if op.name == "to_real":
+            return self._scalar(args[0], "i").astype(self.real)
+        if op.name == "uniform":
+            return op.array(self.np, args[0], self.real)
+        like = next((a.dtype for a, k in zip(args, op.args, strict=True) if k == "T" and hasattr(a, "dtype")), None)
+        filled = [
+            a if hasattr(a, "dtype") else (self.np.asarray(a, like) if k == "T" and like is not None else self._scalar(a, "f" if k == "T" else k))
+            for a, k in zip(args, op.args, strict=True)
+        ]
+        return op.array(self.np, *filled)
+
+    def _scalar(self, x: Any, kind: str) -> Any:
+        return x if hasattr(x, "dtype") else self.np.asarray(x, self._dtype[kind])
+
+    def philox(self, stream: str, month: Any, index: Any) -> tuple[Any, ...]:
+        np = self.np
+        low, high = self.path
+        tick = np.asarray(0 if month is None else month, np.uint32)
+        block = self._scalar(index, "i").astype(np.uint32)
+        counter = (low, (high << np.uint32(16)) | tick, np.asarray(stream_id(stream), np.uint32), block)
+        return philox4x32(np, counter, self.seed)
+
+    # ---- per-path arrays
+    def array(self, length: int, fill: Any = 0.0) -> Any:
+        start = self._scalar(fill, "f")
+        return self.np.broadcast_to(start, (length, self.paths)) + self.np.zeros((), start.dtype)
+
+    def bits_array(self, length: int) -> Any:
+        return self.np.zeros((length, self.paths), self.np.uint32)
+
+    def get(self, array: Any, i: Any) -> Any:
+        i = self.np.clip(self._scalar(i, "i"), 0, array.shape[0] - 1)
+        if i.ndim == 0:
+            return array[i]
+        return self.np.take_along_axis(array, i[None, :], axis=0)[0]
+
+    def set(self, array: Any, i: Any, x: Any) -> Any:
+        i = self.np.clip(self._scalar(i, "i"), 0, array.shape[0] - 1)
+        return self._replace(array, i, self.np.asarray(x, array.dtype))
+
+    def _replace(self, array: Any, i: Any, x: Any) -> Any:
+        new = array.copy()
+        new[i, self.np.arange(self.paths)] = x
+        return new
+
+    # ---- loops, eagerly
+    def loop(self, first: Any, last: Any, body: Callable[..., dict[str, Any]], **carry: Any) -> Fields:
+        values = self._carry(carry)
+        for i in range(int(first), int(last)):
+            values = self._carry(body(self.np.int32(i), Fields(values, "loop value")))
+        return Fields(values, "loop value")
+
+    def while_any(
+        self, cond: Callable[[Any], Any], body: Callable[[Any], dict[str, Any]], **carry: Any
+    ) -> Fields:
+        values = self._carry(carry)
+        while True:
+            active = self._active(cond(Fields(values, "loop value")))
+            if not active.any():
+                return Fields(values, "loop value")
+            self._enclosing.append(active)
+            new = self._carry(body(Fields(values, "loop value")))
+            self._enclosing.pop()
+            values = {k: self.merge(active, new[k], v) for k, v in values.items()}
+
+    def _active(self, mask: Any) -> Any:
+        mask = self.np.broadcast_to(mask, (self.paths,))
+        return mask & self._enclosing[-1] if self._enclosing else mask
+
+    def merge(self, mask: Any, new: Any, old: Any) -> Any:
+        return old if new is old else self.np.where(mask, new, old)
+
+    def _carry(self, carry: dict[str, Any]) -> dict[str, Any]:
+        kinds = {int: "i", bool: "m"}
+        return {k: self._scalar(v, kinds.get(type(v), "f")) for k, v in carry.items()}
+
+    def full(self, x: Any) -> Any:
+        """A per-path value of a uniform one."""
+        x = self._scalar(x, {int: "i", bool: "m"}.get(type(x), "f"))
+        return x if x.ndim else self.np.broadcast_to(x, (self.paths,))

@@ -1,0 +1,105 @@
+"""What a backend is: it compiles a traced model to a kernel, and the kernel runs ranges of paths."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..passes import host_values
+from ..program import Program
+from ..trace import Model
+
+DTYPES = ("float32", "float64")
+
+
+class BackendError(RuntimeError):
+    """A backend cannot be used here; the message says why and what would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a kernel gives for a range of paths.
+
+    metrics: (metrics, paths) values after the last month. series: (months, variables, paths) or None.
+    bad: (paths,) the month of the first non-finite state, 0 where there was none.
+    """
+
+    metrics: NDArray[Any]
+    series: NDArray[Any] | None
+    bad: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A run's inputs as flat arrays: parameters, and table columns one after the other.
+
+    ``ints`` ends with (offset, length) of each column in ``column_reals`` or ``column_ints``.
+    """
+
+    reals: NDArray[Any]
+    ints: NDArray[np.int32]
+    column_reals: NDArray[Any]
+    column_ints: NDArray[np.int32]
+
+
+def pack(program: Program, model: Model, dtype: str) -> Packed:
+    """The inputs of a run, the parameters that the host computes among them."""
+    reals, ints = host_values(program, list(model.reals.values()), list(model.ints.values()))
+    parts: dict[str, list[NDArray[Any]]] = {"f": [], "i": []}
+    used = {"f": 0, "i": 0}
+    for name, kind in program.columns:
+        data = np.asarray(model.columns[name])
+        ints += [used[kind], len(data)]
+        parts[kind].append(data)
+        used[kind] += len(data)
+    none = [np.zeros(1)]
+    return Packed(
+        np.array(reals + [0.0], dtype),
+        np.array(ints + [0], np.int32),
+        np.concatenate(parts["f"] or none).astype(dtype),
+        np.concatenate(parts["i"] or none).astype(np.int32),
+    )
+
+
+class Kernel(Protocol):
+    """A compiled model. ``seconds`` holds what compiling cost; ``stamp`` says with what it was made."""
+
+    stamp: dict[str, str]
+    chunk: int
+
+    def run(
+        self, model: Model, seed: int, first: int, count: int, months: int, series: bool
+    ) -> Output: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Whether a backend works here; ``why`` says what it found, or what is missing and how to get it."""
+
+    name: str
+    works: bool
+    why: str
+    detail: dict[str, str] = field(default_factory=dict)
+
+
+def thread_count() -> int:
+    """Threads for CPU backends: OVERBUILT_THREADS, else the processors this process may use."""
+    asked = os.environ.get("OVERBUILT_THREADS", "")
+    if asked:
+        if not asked.isdigit() or int(asked) < 1:
+            raise BackendError(f"OVERBUILT_THREADS is {asked!r}; it should be a whole number above 0")
+        return int(asked)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def path_words(first: int, count: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Path numbers first, first + 1, ... as low words and high words."""
+    numbers = np.arange(first, first + count, dtype=np.uint64)
+    low = (numbers & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+    return low, (numbers >> np.uint64(32)).astype(np.uint32)

@@ -1,0 +1,96 @@
+"""The CUDA backend: the same kernel text, compiled by NVRTC through CuPy; one thread is one path."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import numpy as np
+
+from .. import cache
+from ..emit import emit, source
+from ..program import Program
+from ..trace import Model
+from .base import BackendError, Output, Status, pack
+
+INSTALL = "pip install 'overbuilt[cuda]' (CUDA 13), or cupy-cuda12x for a CUDA 12 driver"
+THREADS = 128
+# No fast math: NaN must survive, and a CPU must be able to check a result. Contraction is as on the CPU.
+FLAGS = ("-std=c++17", "--fmad=true", f"-DOB_THREADS={THREADS}", "-default-device")
+
+
+def status() -> Status:
+    if importlib.util.find_spec("cupy") is None:
+        return Status("cuda", False, f"CuPy is not installed: {INSTALL}")
+    try:
+        import cupy
+
+        count = cupy.cuda.runtime.getDeviceCount()
+        if count < 1:
+            return Status("cuda", False, "CuPy finds no CUDA device")
+        properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
+        capability = f"{properties['major']}.{properties['minor']}"
+    except Exception as error:  # no driver, a wrong toolkit, no permission: each means "not here"
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return Status("cuda", False, f"CuPy is installed but no CUDA device answers: {first}")
+    name = properties["name"].decode()
+    detail = {"capability": capability, "multiprocessors": str(properties["multiProcessorCount"])}
+    return Status("cuda", True, f"{name}, compute capability {capability}", detail)
+
+
+class CudaKernel:
+    chunk = 1 << 20  # paths a launch: enough to fill the largest device several times over
+
+    def __init__(self, program: Program, dtype: str) -> None:
+        import cupy
+
+        self.program, self.dtype = program, dtype
+        text = cache.debug_text(f"cuda-{dtype}", str(program), emit(program))
+        full = source(text, "cuda", dtype == "float64")
+        # CuPy caches compiled kernels by content itself, in a folder that follows CUPY_CACHE_DIR
+        module = cupy.RawModule(code=full, options=FLAGS, backend="nvrtc")
+        self._kernel = module.get_function("ob_run")
+        self._kernel.compile()
+        device = cupy.cuda.Device()
+        self._processors = device.attributes["MultiProcessorCount"]
+        self.stamp = {
+            "backend": "cuda",
+            "library": f"cupy {cupy.__version__}, NVRTC {'.'.join(map(str, cupy.cuda.nvrtc.getVersion()))}",
+            "target": f"sm_{device.compute_capability}",
+            "registers": str(self._kernel.num_regs),
+            "local_bytes": str(self._kernel.local_size_bytes),
+        }
+        self._inputs: tuple[Any, tuple[Any, ...]] | None = None
+
+    def run(self, model: Model, seed: int, first: int, count: int, months: int, series: bool) -> Output:
+        import cupy
+
+        inputs = self._on_device(cupy, model)
+        metrics = cupy.empty((len(model.metrics), count), self.dtype)
+        record = cupy.empty((months, len(model.series), count), self.dtype) if series else None
+        bad = cupy.empty(count, cupy.int32)
+        blocks = min(-(-count // THREADS), self._processors * 64)
+        self._kernel(
+            (blocks,),
+            (THREADS,),
+            (
+                *inputs, np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32), np.uint64(first),
+                np.int64(count), np.int32(months), metrics, record if record is not None else np.uint64(0),
+                bad, np.int64(count),
+            ),
+        )  # fmt: skip
+        return Output(
+            cupy.asnumpy(metrics), None if record is None else cupy.asnumpy(record), cupy.asnumpy(bad)
+        )
+
+    def _on_device(self, cupy: Any, model: Model) -> tuple[Any, ...]:
+        packed = pack(self.program, model, self.dtype)
+        host = (packed.reals, packed.ints, packed.column_reals, packed.column_ints)
+        return tuple(cupy.asarray(a) for a in host)
+
+
+def compile(model: Model, program: Program, dtype: str) -> CudaKernel:
+    found = status()
+    if not found.works:
+        raise BackendError(found.why)
+    return CudaKernel(program, dtype)

@@ -1,0 +1,166 @@
+"""The native backend: the kernel text compiled by the system's C++ compiler, run on threads.
+
+The threads are Python's: a kernel call releases the interpreter lock, so no OpenMP runtime is needed (g++
+and clang bring different ones, and other libraries in the process a third), and Ctrl-C is heard
+between chunks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache as memoize
+from pathlib import Path
+
+import numpy as np
+
+from .. import cache
+from ..emit import emit, source
+from ..program import Program
+from ..trace import Model
+from .base import BackendError, Output, Status, pack, thread_count
+
+# Never -ffast-math or its parts -ffinite-math-only, -fassociative-math, -fno-signed-zeros: each of them
+# hides NaN or breaks a result.
+FLAGS = (
+    "-std=c++17", "-O2", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
+    "-fno-strict-aliasing", "-fvisibility=hidden", "-Wno-psabi", "-Wno-ignored-attributes",
+)  # fmt: skip
+TARGET_VARIABLE = "OVERBUILT_NATIVE_TARGET"
+COMPILERS = ("g++", "clang++", "c++")
+INSTALL = "install g++ or clang (Debian: apt install g++), or name one in CXX"
+PAD = 64  # output rows are padded to whole vectors of any target
+
+
+@memoize
+def compiler() -> str | None:
+    """The C++ compiler: CXX if set, else the first of g++, clang++, c++."""
+    for name in filter(None, (os.environ.get("CXX"), *COMPILERS)):
+        found = shutil.which(shlex.split(name)[0])
+        if found:
+            return found
+    return None
+
+
+def target_flags() -> tuple[str, ...]:
+    """What to compile for: this processor, or the flags in OVERBUILT_NATIVE_TARGET (``-mavx2 -mfma``)."""
+    asked = os.environ.get(TARGET_VARIABLE)
+    return tuple(shlex.split(asked)) if asked is not None else ("-march=native",)
+
+
+@memoize
+def processor() -> str:
+    """The processor's name and instruction sets, for the cache: -march=native depends on them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0]
+        keep = sorted(x for x in lines.splitlines() if x.startswith(("model name", "flags", "Features")))
+        return platform.machine() + "\n".join(keep)
+    except OSError:
+        return platform.machine() + platform.processor()
+
+
+@memoize
+def compiler_identity() -> str:
+    found = compiler()
+    if found is None:
+        raise BackendError(f"no C++ compiler: {INSTALL}")
+    info = os.stat(os.path.realpath(found))
+    return f"{os.path.realpath(found)} {info.st_size} {info.st_mtime_ns}"
+
+
+def status() -> Status:
+    found = compiler()
+    if found is None:
+        return Status("native", False, f"no C++ compiler: {INSTALL}")
+    sets = processor()
+    best = next((n for n in ("avx512f", "avx2", "sse2") if f" {n} " in f"{sets} "), platform.machine())
+    return Status("native", True, f"{Path(found).name} on {thread_count()} threads, {best}", {"compiler": found})
+
+
+class NativeKernel:
+    def __init__(self, program: Program, dtype: str) -> None:
+        self.program, self.dtype = program, dtype
+        found = compiler()
+        if found is None:
+            raise BackendError(f"no C++ compiler: {INSTALL}")
+        text = cache.debug_text(f"native-{dtype}", str(program), emit(program))
+        full = source(text, "native", dtype == "float64")
+        flags = (*FLAGS, *target_flags())
+        name = "native-" + cache.key(full, " ".join(flags), compiler_identity(), processor()) + ".so"
+        path, self.cached = cache.fetch(name, lambda to: _compile(found, flags, full, to))
+        self.chunk = 4096
+        self.threads = thread_count()
+        self.stamp = {
+            "backend": "native",
+            "compiler": _version(found),
+            "target": " ".join(target_flags()),
+            "processor": hashlib.sha256(processor().encode()).hexdigest()[:12],
+        }
+        self._run = ctypes.CDLL(str(path)).ob_run
+        pointer = ctypes.c_void_p
+        self._run.restype = None
+        self._run.argtypes = [
+            pointer, pointer, pointer, pointer, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint64,
+            ctypes.c_int64, ctypes.c_int32, pointer, pointer, pointer, ctypes.c_int64,
+        ]  # fmt: skip
+        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+
+    def run(self, model: Model, seed: int, first: int, count: int, months: int, series: bool) -> Output:
+        packed = pack(self.program, model, self.dtype)
+        stride = -(-count // PAD) * PAD
+        metrics = np.empty((len(model.metrics), stride), self.dtype)
+        record = np.empty((months, len(model.series), stride), self.dtype) if series else None
+        bad = np.empty(stride, np.int32)
+        item = metrics.itemsize
+        inputs = [a.ctypes.data for a in (packed.reals, packed.ints, packed.column_reals, packed.column_ints)]
+
+        def one(at: int) -> None:
+            self._run(
+                *inputs, seed & 0xFFFFFFFF, seed >> 32, first + at, min(self.chunk, count - at), months,
+                metrics.ctypes.data + at * item,
+                record.ctypes.data + at * item if record is not None else None,
+                bad.ctypes.data + at * 4, stride,
+            )  # fmt: skip
+
+        starts = range(0, count, self.chunk)
+        if self._pool is None or len(starts) == 1:
+            for at in starts:
+                one(at)
+        else:
+            for _ in self._pool.map(one, starts):
+                pass
+        return Output(metrics[:, :count], None if record is None else record[:, :, :count], bad[:count])
+
+
+@memoize
+def _version(found: str) -> str:
+    done = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+    return done.stdout.splitlines()[0] if done.stdout else found
+
+
+def _compile(found: str, flags: tuple[str, ...], text: str, to: Path) -> None:
+    unit = to.with_suffix(".cpp")
+    unit.write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [found, *flags, str(unit), "-o", str(to)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        first = next((x for x in done.stderr.splitlines() if "error" in x), done.stderr[:200])
+        raise BackendError(f"{Path(found).name} refused the kernel: {first.strip()}")
+
+
+def is_cached(program: Program, dtype: str) -> bool:
+    """Whether a compiled kernel of this program is in the cache."""
+    full = source(emit(program), "native", dtype == "float64")
+    flags = (*FLAGS, *target_flags())
+    return cache.has("native-" + cache.key(full, " ".join(flags), compiler_identity(), processor()) + ".so")
+
+
+def compile(model: Model, program: Program, dtype: str) -> NativeKernel:
+    return NativeKernel(program, dtype)

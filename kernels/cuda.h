@@ -1,0 +1,128 @@
+// The CUDA dialect: one thread is one path, so a per-path value is a plain register.
+#define INLINE static __device__ __forceinline__
+#define R(x) ((real)(x))
+#if OB_DOUBLE
+typedef double real;
+#else
+typedef float real;
+#endif
+typedef real F;
+typedef int I;
+typedef unsigned int U;
+typedef unsigned int word;
+typedef bool M;
+
+template <class T>
+struct Pair {
+  T high, low;
+};
+INLINE Pair<U> mul_wide(word a, U b) { return {__umulhi(a, b), a * b}; }
+
+INLINE F v_spread(real x) { return x; }
+INLINE I v_spread(int x) { return x; }
+INLINE U v_spread(word x) { return x; }
+INLINE M v_spread(bool x) { return x; }
+
+// NaN wins in minimum and maximum, as in NumPy.
+INLINE float v_min(float a, float b) {
+  float r;
+  asm("min.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+  return r;
+}
+INLINE float v_max(float a, float b) {
+  float r;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+  return r;
+}
+INLINE double v_min(double a, double b) { return (a < b || a != a) ? a : b; }
+INLINE double v_max(double a, double b) { return (a > b || a != a) ? a : b; }
+INLINE int v_min(int a, int b) { return min(a, b); }
+INLINE int v_max(int a, int b) { return max(a, b); }
+
+INLINE F v_sqrt(F x) { return sqrt(x); }
+INLINE F v_abs(F x) { return fabs(x); }
+INLINE F v_floor(F x) { return floor(x); }
+INLINE F v_exp(F x) { return exp(x); }
+INLINE F v_log(F x) { return log(x); }
+INLINE F v_sin2pi(F u) { return sinpi(u + u); }
+INLINE F v_cos2pi(F u) { return cospi(u + u); }
+
+template <class T>
+INLINE M v_lt(T a, T b) { return a < b; }
+template <class T>
+INLINE M v_le(T a, T b) { return a <= b; }
+template <class T>
+INLINE M v_eq(T a, T b) { return a == b; }
+template <class T>
+INLINE M v_ne(T a, T b) { return a != b; }
+INLINE M v_not(M m) { return !m; }
+template <class T>
+INLINE T v_sel(M m, T a, T b) { return m ? a : b; }
+INLINE bool v_any(M m) { return m; }
+
+INLINE F v_real(I i) { return (F)i; }
+INLINE I v_int(F x) { return (I)(x > R(-1.0e9) ? (x < R(1.0e9) ? x : R(1.0e9)) : R(-1.0e9)); }
+INLINE U v_bits(I i) { return (U)i; }
+INLINE I v_signed(U u) { return (I)u; }
+INLINE F v_uniform(U u) {
+#if OB_DOUBLE
+  return (F)u * 0x1p-32 + 0x1p-33;
+#else
+  return fminf((F)u * 0x1p-32f + 0x1p-33f, 0x1.fffffep-1f);
+#endif
+}
+INLINE U v_shl(U x, I n) { return x << n; }
+INLINE U v_shr(U x, I n) { return x >> n; }
+INLINE I v_popcount(U x) { return __popc(x); }
+
+INLINE I ob_clamp(I i, int n) { return max(min(i, n - 1), 0); }
+INLINE real v_take(const real* column, int n, I i) { return __ldg(column + ob_clamp(i, n)); }
+INLINE int v_take(const int* column, int n, I i) { return __ldg(column + ob_clamp(i, n)); }
+template <class T>
+INLINE T v_get(const T* a, int n, I i) { return a[ob_clamp(i, n)]; }
+template <class T>
+INLINE void v_set(T* a, int n, I i, T x, M active) {
+  if (active) a[ob_clamp(i, n)] = x;
+}
+
+// Uniform values live in registers like all others.
+#define s_min v_min
+#define s_max v_max
+#define s_sqrt v_sqrt
+#define s_abs v_abs
+#define s_floor v_floor
+#define s_exp v_exp
+#define s_log v_log
+#define s_sin2pi v_sin2pi
+#define s_cos2pi v_cos2pi
+#define s_lt v_lt
+#define s_le v_le
+#define s_eq v_eq
+#define s_ne v_ne
+#define s_not v_not
+#define s_sel v_sel
+#define s_real v_real
+#define s_int v_int
+#define s_bits v_bits
+#define s_signed v_signed
+#define s_uniform v_uniform
+#define s_shl v_shl
+#define s_shr v_shr
+#define s_popcount v_popcount
+#define s_take v_take
+#define s_get v_get
+#define s_set v_set
+
+INLINE void v_store(real* to, F x) { *to = x; }
+INLINE void v_store(int* to, I x) { *to = x; }
+
+#ifndef OB_THREADS
+#define OB_THREADS 128
+#endif
+#define OB_KERNEL extern "C" __global__ void __launch_bounds__(OB_THREADS) ob_run
+// Grid-stride, so that any launch shape computes every path once.
+#define OB_PATHS                                                                            \
+  for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < count;           \
+       i += (long long)gridDim.x * blockDim.x)
+#define OB_PATH_WORD ((word)(first + i))
+#define OB_PATH_HIGH ((word)((first + i) >> 32) << 16)

@@ -1,0 +1,317 @@
+// The native dialect: a per-path value is a SIMD vector, one lane a path. g++ and clang, any target;
+// intrinsics only where the vector extensions have no good spelling.
+#include <stdint.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+#define INLINE static inline __attribute__((always_inline))
+#define R(x) ((real)(x))
+#if OB_DOUBLE
+typedef double real;
+typedef int64_t bits_of_real;
+#else
+typedef float real;
+typedef int32_t bits_of_real;
+#endif
+#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#define OB_AVX512 1
+#define OB_BYTES 64
+#elif defined(__AVX2__)
+#define OB_AVX512 0
+#define OB_BYTES 32
+#else
+#define OB_AVX512 0
+#define OB_BYTES 16
+#endif
+#define OB_LANES (OB_BYTES / (OB_DOUBLE ? 8 : 4))
+#define OB_EACH for (int l = 0; l < OB_LANES; ++l)
+
+typedef uint32_t word;
+typedef real F __attribute__((vector_size(OB_BYTES)));
+typedef bits_of_real B __attribute__((vector_size(OB_BYTES)));
+typedef int32_t I __attribute__((vector_size(OB_LANES * 4)));
+typedef uint32_t U __attribute__((vector_size(OB_LANES * 4)));
+
+#include "math.h"
+
+template <class T>
+struct Pair {
+  T high, low;
+};
+INLINE Pair<word> mul_wide(word a, word b) {
+  const uint64_t p = (uint64_t)a * b;
+  return {(word)(p >> 32), (word)p};
+}
+// The hardware multiplies the even 32-bit lanes; odd lanes are shifted down for a second product.
+#if defined(__x86_64__) && defined(__AVX512F__) && OB_LANES == 16
+INLINE Pair<U> mul_wide(word a, U b) {
+  const __m512i m = _mm512_set1_epi32((int)a), v = (__m512i)b;
+  const __m512i even = _mm512_mul_epu32(m, v), odd = _mm512_mul_epu32(m, _mm512_srli_epi64(v, 32));
+  return {(U)_mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB),
+          (U)_mm512_mask_shuffle_epi32(even, 0xAAAA, odd, _MM_PERM_CCAA)};
+}
+#elif defined(__x86_64__) && defined(__AVX2__) && OB_LANES == 8
+INLINE Pair<U> mul_wide(word a, U b) {
+  const __m256i m = _mm256_set1_epi32((int)a), v = (__m256i)b;
+  const __m256i even = _mm256_mul_epu32(m, v), odd = _mm256_mul_epu32(m, _mm256_srli_epi64(v, 32));
+  return {(U)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA),
+          (U)_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA)};
+}
+#else
+INLINE Pair<U> mul_wide(word a, U b) {
+  typedef uint64_t W __attribute__((vector_size(OB_LANES * 8)));
+  const W p = __builtin_convertvector(b, W) * (uint64_t)a;
+  return {__builtin_convertvector(p >> 32, U), __builtin_convertvector(p, U)};
+}
+#endif
+
+INLINE F v_spread(real x) { return F{} + x; }
+INLINE I v_spread(int x) { return I{} + x; }
+INLINE U v_spread(word x) { return U{} + x; }
+
+// ---- masks: a bit by lane in AVX-512, a vector of 0 and -1 elsewhere
+#if OB_AVX512
+#if OB_DOUBLE
+typedef __mmask8 M;
+INLINE M v_lt(F a, F b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
+INLINE M v_le(F a, F b) { return _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ); }
+INLINE M v_eq(F a, F b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
+INLINE M v_ne(F a, F b) { return _mm512_cmp_pd_mask(a, b, _CMP_NEQ_UQ); }
+INLINE M v_lt(I a, I b) { return _mm256_cmplt_epi32_mask((__m256i)a, (__m256i)b); }
+INLINE M v_le(I a, I b) { return _mm256_cmple_epi32_mask((__m256i)a, (__m256i)b); }
+INLINE M v_eq(I a, I b) { return _mm256_cmpeq_epi32_mask((__m256i)a, (__m256i)b); }
+INLINE M v_eq(U a, U b) { return _mm256_cmpeq_epi32_mask((__m256i)a, (__m256i)b); }
+INLINE M v_ne(I a, I b) { return _mm256_cmpneq_epi32_mask((__m256i)a, (__m256i)b); }
+INLINE M v_ne(U a, U b) { return _mm256_cmpneq_epi32_mask((__m256i)a, (__m256i)b); }
+INLINE F v_sel(M m, F a, F b) { return _mm512_mask_blend_pd(m, b, a); }
+INLINE I v_sel(M m, I a, I b) { return (I)_mm256_mask_blend_epi32(m, (__m256i)b, (__m256i)a); }
+INLINE U v_sel(M m, U a, U b) { return (U)_mm256_mask_blend_epi32(m, (__m256i)b, (__m256i)a); }
+#else
+typedef __mmask16 M;
+INLINE M v_lt(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+INLINE M v_le(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
+INLINE M v_eq(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+INLINE M v_ne(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
+INLINE M v_lt(I a, I b) { return _mm512_cmplt_epi32_mask((__m512i)a, (__m512i)b); }
+INLINE M v_le(I a, I b) { return _mm512_cmple_epi32_mask((__m512i)a, (__m512i)b); }
+INLINE M v_eq(I a, I b) { return _mm512_cmpeq_epi32_mask((__m512i)a, (__m512i)b); }
+INLINE M v_eq(U a, U b) { return _mm512_cmpeq_epi32_mask((__m512i)a, (__m512i)b); }
+INLINE M v_ne(I a, I b) { return _mm512_cmpneq_epi32_mask((__m512i)a, (__m512i)b); }
+INLINE M v_ne(U a, U b) { return _mm512_cmpneq_epi32_mask((__m512i)a, (__m512i)b); }
+INLINE F v_sel(M m, F a, F b) { return _mm512_mask_blend_ps(m, b, a); }
+INLINE I v_sel(M m, I a, I b) { return (I)_mm512_mask_blend_epi32(m, (__m512i)b, (__m512i)a); }
+INLINE U v_sel(M m, U a, U b) { return (U)_mm512_mask_blend_epi32(m, (__m512i)b, (__m512i)a); }
+#endif
+INLINE M v_spread(bool x) { return x ? (M)-1 : (M)0; }
+INLINE M v_not(M m) { return (M)~m; }
+INLINE M v_sel(M m, M a, M b) { return (M)((m & a) | (~m & b)); }
+INLINE bool v_any(M m) { return m != 0; }
+INLINE bool ob_lane(M m, int l) { return (m >> l) & 1; }
+#else
+typedef B M;
+INLINE M ob_mask(I m) { return __builtin_convertvector(m, M); }
+INLINE I ob_ints(M m) { return __builtin_convertvector(m, I); }
+INLINE M v_lt(F a, F b) { return (M)(a < b); }
+INLINE M v_le(F a, F b) { return (M)(a <= b); }
+INLINE M v_eq(F a, F b) { return (M)(a == b); }
+INLINE M v_ne(F a, F b) { return (M)(a != b); }
+INLINE M v_lt(I a, I b) { return ob_mask((I)(a < b)); }
+INLINE M v_le(I a, I b) { return ob_mask((I)(a <= b)); }
+INLINE M v_eq(I a, I b) { return ob_mask((I)(a == b)); }
+INLINE M v_eq(U a, U b) { return ob_mask((I)(a == b)); }
+INLINE M v_ne(I a, I b) { return ob_mask((I)(a != b)); }
+INLINE M v_ne(U a, U b) { return ob_mask((I)(a != b)); }
+INLINE F v_sel(M m, F a, F b) { return (F)((m & (B)a) | (~m & (B)b)); }
+INLINE I v_sel(M m, I a, I b) { return (ob_ints(m) & a) | (~ob_ints(m) & b); }
+INLINE U v_sel(M m, U a, U b) { return ((U)ob_ints(m) & a) | (~(U)ob_ints(m) & b); }
+#if OB_DOUBLE  // in float a mask is an I, which the line above serves
+INLINE M v_sel(M m, M a, M b) { return (m & a) | (~m & b); }
+#endif
+INLINE M v_spread(bool x) { return M{} - (bits_of_real)(x ? 1 : 0); }
+INLINE M v_not(M m) { return ~m; }
+INLINE bool v_any(M m) {
+#if defined(__AVX2__)
+  return !_mm256_testz_si256((__m256i)m, (__m256i)m);
+#elif defined(__SSE2__)
+  return _mm_movemask_epi8((__m128i)m) != 0;
+#else
+  bits_of_real all = 0;
+  OB_EACH all |= m[l];
+  return all != 0;
+#endif
+}
+INLINE bool ob_lane(M m, int l) { return m[l] != 0; }
+#endif
+
+// ---- arithmetic
+INLINE F v_abs(F x) { return (F)((B)x & (((B){} - 1) & ~((B){} + ((bits_of_real)1 << (sizeof(real) * 8 - 1))))); }
+#if OB_AVX512 && OB_DOUBLE
+INLINE F ob_min(F a, F b) { return _mm512_min_pd(a, b); }
+INLINE F ob_max(F a, F b) { return _mm512_max_pd(a, b); }
+INLINE F v_sqrt(F x) { return _mm512_sqrt_pd(x); }
+INLINE F v_floor(F x) { return _mm512_roundscale_pd(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+#elif OB_AVX512
+INLINE F ob_min(F a, F b) { return _mm512_min_ps(a, b); }
+INLINE F ob_max(F a, F b) { return _mm512_max_ps(a, b); }
+INLINE F v_sqrt(F x) { return _mm512_sqrt_ps(x); }
+INLINE F v_floor(F x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+#elif defined(__AVX2__) && OB_DOUBLE
+INLINE F ob_min(F a, F b) { return _mm256_min_pd(a, b); }
+INLINE F ob_max(F a, F b) { return _mm256_max_pd(a, b); }
+INLINE F v_sqrt(F x) { return _mm256_sqrt_pd(x); }
+INLINE F v_floor(F x) { return _mm256_floor_pd(x); }
+#elif defined(__AVX2__)
+INLINE F ob_min(F a, F b) { return _mm256_min_ps(a, b); }
+INLINE F ob_max(F a, F b) { return _mm256_max_ps(a, b); }
+INLINE F v_sqrt(F x) { return _mm256_sqrt_ps(x); }
+INLINE F v_floor(F x) { return _mm256_floor_ps(x); }
+#else
+INLINE F ob_min(F a, F b) { return v_sel(v_lt(a, b), a, b); }
+INLINE F ob_max(F a, F b) { return v_sel(v_lt(b, a), a, b); }
+INLINE F v_sqrt(F x) {
+  F r;
+  OB_EACH r[l] = sizeof(real) == 8 ? (real)__builtin_sqrt(x[l]) : (real)__builtin_sqrtf((float)x[l]);
+  return r;
+}
+INLINE F v_floor(F x) {
+  F r;
+  OB_EACH r[l] = (real)__builtin_floor(x[l]);
+  return r;
+}
+#endif
+// The hardware's minimum gives its second argument when either is NaN; here NaN wins, as in NumPy.
+INLINE F v_min(F a, F b) { return v_sel(v_ne(a, a), a, ob_min(a, b)); }
+INLINE F v_max(F a, F b) { return v_sel(v_ne(a, a), a, ob_max(a, b)); }
+INLINE I v_min(I a, I b) { return v_sel(v_lt(a, b), a, b); }
+INLINE I v_max(I a, I b) { return v_sel(v_lt(b, a), a, b); }
+
+// ---- conversions
+INLINE F v_real(I i) { return __builtin_convertvector(i, F); }
+INLINE I v_int(F x) {
+  const F low = v_spread(R(-1.0e9)), high = v_spread(R(1.0e9));
+  return __builtin_convertvector(v_sel(v_lt(low, x), ob_min(x, high), low), I);
+}
+INLINE U v_bits(I i) { return (U)i; }
+INLINE I v_signed(U u) { return (I)u; }
+INLINE F v_uniform(U u) {
+#if OB_AVX512
+  const F x = __builtin_convertvector(u, F);
+#else
+  // No unsigned conversion before AVX-512: two exact halves, one rounding where they join.
+  const F x = v_real((I)(u >> 16)) * R(65536) + v_real((I)(u & 0xFFFFu));
+#endif
+#if OB_DOUBLE
+  return x * R(0x1p-32) + R(0x1p-33);
+#else
+  return ob_min(x * R(0x1p-32) + R(0x1p-33), v_spread(R(0x1.fffffep-1)));
+#endif
+}
+
+// ---- bits
+INLINE U v_shl(U x, I n) { return x << (U)n; }
+INLINE U v_shr(U x, I n) { return x >> (U)n; }
+INLINE I v_popcount(U x) {
+  x = x - ((x >> 1) & 0x55555555u);
+  x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);
+  x = (x + (x >> 4)) & 0x0F0F0F0Fu;
+  x = x + (x >> 8);
+  return (I)((x + (x >> 16)) & 0x3Fu);
+}
+
+// ---- tables and per-path arrays; every index is clamped
+INLINE I ob_clamp(I i, int n) { return v_max(v_min(i, v_spread(n - 1)), I{}); }
+INLINE int ob_clamp(int i, int n) { return i < 0 ? 0 : i < n ? i : n - 1; }
+template <class T>
+INLINE T s_take(const T* column, int n, int i) { return column[ob_clamp(i, n)]; }
+template <class V, class T>
+INLINE V ob_gather(const T* from, I i) {
+  V r;
+#if OB_AVX512
+  if constexpr (sizeof(T) == 8) {
+    r = (V)_mm512_i32gather_pd((__m256i)i, from, 8);
+  } else if constexpr (sizeof(V) == 64) {
+    r = (V)_mm512_i32gather_epi32((__m512i)i, from, 4);
+  } else {
+    r = (V)_mm256_i32gather_epi32((const int*)from, (__m256i)i, 4);
+  }
+#else
+  OB_EACH r[l] = from[i[l]];
+#endif
+  return r;
+}
+INLINE F v_take(const real* column, int n, I i) { return ob_gather<F>(column, ob_clamp(i, n)); }
+INLINE I v_take(const int* column, int n, I i) { return ob_gather<I>(column, ob_clamp(i, n)); }
+
+INLINE I ob_lanes() {
+  I r;
+  OB_EACH r[l] = l;
+  return r;
+}
+INLINE const real* ob_elements(const F* a) { return (const real*)a; }
+INLINE const int* ob_elements(const I* a) { return (const int*)a; }
+INLINE const int* ob_elements(const U* a) { return (const int*)a; }
+template <class V>
+INLINE V v_get(const V* a, int n, int i) { return a[ob_clamp(i, n)]; }
+template <class V>
+INLINE void v_set(V* a, int n, int i, V x, M active) {
+  V* at = a + ob_clamp(i, n);
+  *at = v_sel(active, x, *at);
+}
+template <class V>
+INLINE void s_set(V* a, int n, int i, V x) { a[ob_clamp(i, n)] = x; }
+template <class V>
+INLINE V v_get(const V* a, int n, I i) {
+  return ob_gather<V>(ob_elements(a), ob_clamp(i, n) * OB_LANES + ob_lanes());
+}
+template <class V>
+INLINE void v_set(V* a, int n, I i, V x, M active) {
+#if OB_AVX512
+  const I at = ob_clamp(i, n) * OB_LANES + ob_lanes();
+  if constexpr (sizeof(V) == 64 && OB_LANES == 16) {
+    _mm512_mask_i32scatter_epi32(a, active, (__m512i)at, (__m512i)x, 4);
+  } else if constexpr (sizeof(V) == 64) {
+    _mm512_mask_i32scatter_pd(a, active, (__m256i)at, (__m512d)x, 8);
+  } else {
+    _mm256_mask_i32scatter_epi32(a, active, (__m256i)at, (__m256i)x, 4);
+  }
+#else
+  OB_EACH if (ob_lane(active, l)) a[ob_clamp(i, n)[l]][l] = x[l];
+#endif
+}
+
+// ---- uniform values
+template <class T>
+INLINE T s_min(T a, T b) { return (a < b || a != a) ? a : b; }
+template <class T>
+INLINE T s_max(T a, T b) { return (a > b || a != a) ? a : b; }
+INLINE real s_abs(real x) { return sizeof(real) == 8 ? (real)__builtin_fabs(x) : (real)__builtin_fabsf((float)x); }
+INLINE real s_sqrt(real x) { return sizeof(real) == 8 ? (real)__builtin_sqrt(x) : (real)__builtin_sqrtf((float)x); }
+INLINE real s_floor(real x) { return (real)__builtin_floor(x); }
+template <class T>
+INLINE bool s_lt(T a, T b) { return a < b; }
+template <class T>
+INLINE bool s_le(T a, T b) { return a <= b; }
+template <class T>
+INLINE bool s_eq(T a, T b) { return a == b; }
+template <class T>
+INLINE bool s_ne(T a, T b) { return a != b; }
+INLINE bool s_not(bool m) { return !m; }
+template <class T>
+INLINE T s_sel(bool m, T a, T b) { return m ? a : b; }
+INLINE real s_real(int i) { return (real)i; }
+INLINE int s_int(real x) { return (int)(x > R(-1.0e9) ? (x < R(1.0e9) ? x : R(1.0e9)) : R(-1.0e9)); }
+INLINE word s_bits(int i) { return (word)i; }
+INLINE int s_signed(word u) { return (int)u; }
+INLINE real s_uniform(word u) { return v_uniform(v_spread(u))[0]; }
+INLINE word s_shl(word x, int n) { return x << n; }
+INLINE word s_shr(word x, int n) { return x >> n; }
+INLINE int s_popcount(word x) { return __builtin_popcount(x); }
+
+// ---- the loop over paths: whole vectors; arrays are padded to them
+INLINE void v_store(real* to, F x) { memcpy(to, &x, sizeof x); }
+INLINE void v_store(int* to, I x) { memcpy(to, &x, sizeof x); }
+#define OB_KERNEL extern "C" __attribute__((visibility("default"))) void ob_run
+#define OB_PATHS for (long long i = 0; i < count; i += OB_LANES)
+#define OB_PATH_WORD ((U)(ob_lanes() + (int)(word)(first + i)))
+#define OB_PATH_HIGH ((word)((first + i) >> 32) << 16)

@@ -1,0 +1,255 @@
+"""The program: a traced model as an immutable tree of statements in static single assignment.
+
+The whole grammar::
+
+    Program  = init: Block, step: Block            two straight lines with structured loops inside
+    Block    = statements, outs                    a scope
+    Statement= Op | Loop | While
+    Op       = results, name, args, attr           a row of ops.py, or one of ops.SPECIAL
+    Loop     = results, first, last, index, init, carry, body      for index in [first, last)
+    While    = results, init, carry, cond, body    while any lane holds cond; idle lanes keep their carry
+
+A value is a real (``f``), 32-bit signed (``i``), unsigned (``u``) or a mask (``m``); it is uniform (the
+same on every path) or varying; ``length`` > 0 makes it a small array of its own for each path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .ops import OPS
+
+
+class ProgramError(AssertionError):
+    """The program breaks a rule of its grammar: a defect of the compiler, not of a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A name that is assigned once. Identity is ``id``."""
+
+    id: int
+    kind: str
+    varying: bool
+    length: int = 0
+
+    def __str__(self) -> str:
+        name = f"{self.kind}{self.id}"
+        return name if self.varying else f"{name}'"
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    results: tuple[Value, ...]
+    name: str
+    args: tuple[Value, ...]
+    attr: object = None
+    line: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    statements: tuple[Statement, ...] = ()
+    outs: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    results: tuple[Value, ...]
+    first: Value
+    last: Value
+    index: Value
+    init: tuple[Value, ...]
+    carry: tuple[Value, ...]
+    body: Block
+    line: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class While:
+    results: tuple[Value, ...]
+    init: tuple[Value, ...]
+    carry: tuple[Value, ...]
+    cond: Block
+    body: Block
+    line: str = ""
+
+
+Statement = Op | Loop | While
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A traced model.
+
+    ``state`` are the step's views of last month's state; ``init.outs`` their values before the first
+    month, ``step.outs`` this month's, followed by the metrics and the series in the order of their names.
+    ``reals`` and ``ints`` name the run's parameters; the first ones are the model's own, the rest are
+    computed once per run by ``host`` (statements without a path or a month in them).
+    """
+
+    init: Block
+    step: Block
+    state_names: tuple[str, ...]
+    state: tuple[Value, ...]
+    month: Value
+    metrics: tuple[str, ...]
+    series: tuple[str, ...]
+    reals: tuple[str, ...]
+    ints: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+    host: tuple[Op, ...] = ()
+    host_reals: tuple[Value, ...] = ()
+    host_ints: tuple[Value, ...] = ()
+    streams: tuple[tuple[str, int], ...] = field(default=())
+
+    def next_state(self) -> tuple[Value, ...]:
+        return self.step.outs[: len(self.state)]
+
+    def metric_values(self) -> tuple[Value, ...]:
+        return self.step.outs[len(self.state) : len(self.state) + len(self.metrics)]
+
+    def series_values(self) -> tuple[Value, ...]:
+        return self.step.outs[len(self.state) + len(self.metrics) :]
+
+    def __str__(self) -> str:
+        lines = ["init:", *_show(self.init, 1), f"step month={self.month} state={_names(self.state)}:"]
+        lines += _show(self.step, 1)
+        if self.host:
+            lines += ["host:", *_show(Block(self.host, ()), 1)]
+        return "\n".join(lines)
+
+
+def _names(values: tuple[Value, ...]) -> str:
+    return "(" + ", ".join(map(str, values)) + ")"
+
+
+def _show(block: Block, depth: int) -> Iterator[str]:
+    pad = "  " * depth
+    for s in block.statements:
+        note = f"    # {s.line}" if s.line else ""
+        if isinstance(s, Op):
+            attr = "" if s.attr is None else f" [{s.attr}]"
+            yield f"{pad}{', '.join(map(str, s.results))} = {s.name}{_names(s.args)}{attr}{note}"
+        elif isinstance(s, Loop):
+            yield f"{pad}{_names(s.results)} = loop {s.index} in [{s.first}, {s.last}) {_names(s.carry)} <- {_names(s.init)}{note}"
+            yield from _show(s.body, depth + 1)
+        else:
+            yield f"{pad}{_names(s.results)} = while {_names(s.carry)} <- {_names(s.init)}{note}"
+            yield from _show(s.cond, depth + 1)
+            yield f"{pad}do"
+            yield from _show(s.body, depth + 1)
+    yield f"{pad}-> {_names(block.outs)}"
+
+
+def walk(block: Block) -> Iterator[Statement]:
+    """Every statement of the block and of the blocks inside it, outer ones first."""
+    for s in block.statements:
+        yield s
+        if isinstance(s, Loop):
+            yield from walk(s.body)
+        elif isinstance(s, While):
+            yield from walk(s.cond)
+            yield from walk(s.body)
+
+
+def verify(program: Program) -> Program:
+    """Check every rule of the grammar; return the program, or raise ProgramError."""
+    seen: set[int] = set()
+    top: set[int] = set()
+    for op in program.host:
+        _verify_op(op, top, seen, program)
+        top |= {v.id for v in op.results}
+    _need(all(v.id in top for v in program.host_reals + program.host_ints), "host result undefined")
+    scope: set[int] = set()
+    _verify_block(program.init, scope, seen, program, frozenset())
+    n = len(program.state)
+    _need(len(program.init.outs) == n == len(program.state_names), "init gives another number of states")
+    for name, v, w in zip(program.state_names, program.state, program.init.outs, strict=True):
+        _need((v.kind, v.length) == (w.kind, w.length), f"state {name} changes its kind")
+        _need(v.varying, f"state {name} is not per path")
+    step_scope = scope | {v.id for v in program.state} | {program.month.id}
+    _verify_block(program.step, step_scope, seen, program, frozenset())
+    _need(
+        len(program.step.outs) == n + len(program.metrics) + len(program.series),
+        "step gives another number of values than states, metrics and series",
+    )
+    for v, w in zip(program.state, program.next_state(), strict=True):
+        _need((v.kind, v.length) == (w.kind, w.length), f"state {v} changes its kind to {w}")
+    for v in program.metric_values() + program.series_values():
+        _need(v.kind in "fi" and not v.length, f"reported value {v} is not a number")
+    return program
+
+
+def _need(condition: bool, message: str) -> None:
+    if not condition:
+        raise ProgramError(message)
+
+
+def _verify_block(
+    block: Block, outer: set[int], seen: set[int], program: Program, frozen: frozenset[int]
+) -> None:
+    """``frozen``: arrays of an enclosing scope that a loop body must not write."""
+    scope = outer
+    stale: set[int] = set(frozen)
+
+    def use(*values: Value) -> None:
+        for v in values:
+            _need(v.id in scope, f"{v} is used before it is defined")
+            _need(v.id not in stale, f"array {v} is used after it was written: use what set() returned")
+
+    for s in block.statements:
+        if isinstance(s, Op):
+            use(*s.args)
+            _verify_op(s, scope, seen, program)
+            if s.name == "set":
+                stale.add(s.args[0].id)
+        elif isinstance(s, Loop):
+            use(s.first, s.last, *s.init)
+            _need(s.first.kind == s.last.kind == "i", "a loop's bounds are integers")
+            _need(not s.first.varying and not s.last.varying, "a loop's bounds are the same on all paths")
+            inner = scope | {v.id for v in s.carry} | {s.index.id}
+            stale |= {v.id for v in s.init if v.length}
+            _verify_block(s.body, inner, seen, program, frozenset(stale))
+            _verify_carry(s.init, s.carry, s.body.outs, s.results)
+        else:
+            use(*s.init)
+            inner = scope | {v.id for v in s.carry}
+            stale |= {v.id for v in s.init if v.length}
+            _verify_block(s.cond, set(inner), seen, program, frozenset(stale))
+            _need(len(s.cond.outs) == 1 and s.cond.outs[0].kind == "m", "while needs one mask")
+            _verify_block(s.body, set(inner), seen, program, frozenset(stale))
+            _need(all(v.varying for v in s.carry), "a while loop's carry is per path")
+            _verify_carry(s.init, s.carry, s.body.outs, s.results)
+        for v in s.results:
+            _need(v.id not in seen, f"{v} is assigned twice")
+            seen.add(v.id)
+            scope.add(v.id)
+    use(*block.outs)
+
+
+def _verify_carry(*groups: tuple[Value, ...]) -> None:
+    _need(len({len(g) for g in groups}) == 1, "a loop returns another number of values than it carries")
+    for init, carry, out, result in zip(*groups, strict=True):
+        shapes = {(v.kind, v.length) for v in (init, carry, out, result)}
+        _need(len(shapes) == 1, f"a loop changes the kind of {carry}")
+        _need(carry.varying == result.varying, "a loop's carry and result differ")
+        _need(carry.varying or not (init.varying or out.varying), f"uniform carry {carry} takes a per-path value")
+
+
+_FIXED = {"const": 0, "param": 0, "iparam": 0, "take": 1, "philox": 1, "array": 1, "get": 2, "set": 3}
+
+
+def _verify_op(op: Op, scope: set[int], seen: set[int], program: Program) -> None:
+    if op.name in OPS:
+        _need(len(op.results) == 1 and not any(v.length for v in op.args), f"{op.name} takes plain values")
+        kind = OPS[op.name].signature(tuple(v.kind for v in op.args))
+        _need(kind == op.results[0].kind, f"{op.name}{_names(op.args)} does not give {op.results[0]}")
+    else:
+        _need(op.name in _FIXED, f"unknown operation {op.name}")
+        _need(len(op.args) == _FIXED[op.name], f"{op.name} takes {_FIXED[op.name]} values")
+        if op.name in ("get", "set"):
+            _need(op.args[0].length > 0 and op.args[1].kind == "i", f"{op.name} needs an array and an index")
+    varying = any(v.varying for v in op.args) or op.name in ("philox", "array", "get", "set")
+    _need(all(v.varying == varying for v in op.results), f"{op.name}: uniform and per-path confused")

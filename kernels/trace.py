@@ -1,0 +1,419 @@
+"""The tracer: runs a model's functions once on symbols and writes down what they do.
+
+A symbol refuses whatever the kernels could not do the same way: Python's ``if``, ``and`` and ``max`` on a
+value that differs by path, NumPy's functions, ``**``. Each refusal says what to write instead, and where.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, Protocol
+
+from .namespace import Fields, Namespace
+from .ops import OPS
+from .philox import stream_id
+from .program import Block, Loop, Op, Program, Statement, Value, While
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class TraceError(TypeError):
+    """The model does something that a kernel cannot; the message names file and line."""
+
+
+class Model(Protocol):
+    """What the tracer and the backends need of a model. All names are flat, ``system.key``."""
+
+    reals: dict[str, float]
+    ints: dict[str, int]
+    columns: dict[str, Any]
+    metrics: tuple[str, ...]
+    series: tuple[str, ...]
+
+    def init(self, xp: Any, inputs: dict[str, Any]) -> dict[str, Any]: ...
+
+    def step(
+        self, xp: Any, inputs: dict[str, Any], state: dict[str, Any], month: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]: ...
+
+
+def model_line() -> str:
+    """``file:line`` of the innermost frame outside this package: the model's own line."""
+    frame = sys._getframe(1)
+    while frame is not None and os.path.dirname(os.path.abspath(frame.f_code.co_filename)) == _HERE:
+        frame = frame.f_back  # type: ignore[assignment]
+    if frame is None:
+        return ""
+    path = frame.f_code.co_filename
+    return f"{os.path.join(*path.split(os.sep)[-2:])}:{frame.f_lineno}"
+
+
+def refuse(message: str) -> NoReturn:
+    raise TraceError(f"{model_line()}: {message}")
+
+
+class Symbol:
+    """A value of the model while it is traced."""
+
+    __slots__ = ("tracer", "value")
+    __array_priority__ = 1000
+
+    def __init__(self, tracer: Tracer, value: Value) -> None:
+        self.tracer, self.value = tracer, value
+
+    def __repr__(self) -> str:
+        return f"<{self.value}>"
+
+    def _binary(self, name: str, other: Any, swap: bool = False) -> Symbol:
+        if not isinstance(other, Symbol | int | float):
+            return NotImplemented
+        args = (other, self) if swap else (self, other)
+        if self.value.kind == "u" and name in _BITS:
+            name = _BITS[name]
+        return self.tracer.apply(name, *args)
+
+    def __add__(self, o: Any) -> Symbol:
+        return self._binary("add", o)
+
+    def __radd__(self, o: Any) -> Symbol:
+        return self._binary("add", o, swap=True)
+
+    def __sub__(self, o: Any) -> Symbol:
+        return self._binary("sub", o)
+
+    def __rsub__(self, o: Any) -> Symbol:
+        return self._binary("sub", o, swap=True)
+
+    def __mul__(self, o: Any) -> Symbol:
+        return self._binary("mul", o)
+
+    def __rmul__(self, o: Any) -> Symbol:
+        return self._binary("mul", o, swap=True)
+
+    def __truediv__(self, o: Any) -> Symbol:
+        return self._binary("div", o)
+
+    def __rtruediv__(self, o: Any) -> Symbol:
+        return self._binary("div", o, swap=True)
+
+    def __neg__(self) -> Symbol:
+        return self.tracer.apply("neg", self)
+
+    def __lt__(self, o: Any) -> Symbol:
+        return self._binary("lt", o)
+
+    def __le__(self, o: Any) -> Symbol:
+        return self._binary("le", o)
+
+    def __gt__(self, o: Any) -> Symbol:
+        return self._binary("lt", o, swap=True)
+
+    def __ge__(self, o: Any) -> Symbol:
+        return self._binary("le", o, swap=True)
+
+    def __eq__(self, o: Any) -> Symbol:  # type: ignore[override]
+        return self._binary("eq", o)
+
+    def __ne__(self, o: Any) -> Symbol:  # type: ignore[override]
+        return self._binary("ne", o)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __and__(self, o: Any) -> Symbol:
+        return self._binary("logical_and", o)
+
+    def __or__(self, o: Any) -> Symbol:
+        return self._binary("logical_or", o)
+
+    def __xor__(self, o: Any) -> Symbol:
+        return self._binary("bit_xor", o)
+
+    def __invert__(self) -> Symbol:
+        return self.tracer.apply("bit_not" if self.value.kind == "u" else "logical_not", self)
+
+    def __abs__(self) -> Symbol:
+        return self.tracer.apply("abs", self)
+
+    # ---- what a kernel cannot do
+    def __bool__(self) -> bool:
+        refuse(
+            "a value that differs by path has no single truth: write xp.where(mask, a, b) for `if`, "
+            "`&` `|` `~` for `and` `or` `not`, xp.minimum/xp.maximum for min()/max(), "
+            "and (a < b) & (b < c) for a < b < c"
+        )
+
+    def __pow__(self, o: Any) -> Any:
+        refuse("`**` is not traced: write x * x, or xp.pow(x, y) for x >= 0")
+
+    __rpow__ = __pow__
+
+    def __mod__(self, o: Any) -> Any:
+        refuse("`%` is not traced: write x - xp.floor(x / y) * y, or keep a counter in the state")
+
+    __floordiv__ = __rfloordiv__ = __rmod__ = __mod__
+
+    def __float__(self) -> float:
+        refuse("a traced value is no Python number: use xp.exp, xp.log, ... instead of math.*")
+
+    def __int__(self) -> int:
+        refuse("a traced value is no Python number: write xp.to_int(x) for an integer by path")
+
+    __index__ = __int__
+    __round__ = __trunc__ = __float__  # type: ignore[assignment]
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        refuse("NumPy cannot take a traced value: use xp.exp, xp.where, ... instead of np.*")
+
+    def __array_ufunc__(self, ufunc: Any, *args: Any, **kwargs: Any) -> Any:
+        name = getattr(ufunc, "__name__", "this")
+        refuse(f"np.{name} was called on a traced value: use xp.{name} and plain Python numbers")
+
+    def __array_function__(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        name = getattr(function, "__name__", "this")
+        refuse(f"np.{name} was called on a traced value: use xp.{name}")
+
+    def __iter__(self) -> Any:
+        refuse("a traced value is one number by path, not a sequence")
+
+    def __getitem__(self, i: Any) -> Any:
+        refuse("write xp.get(array, index) for a per-path array; columns of a table take [index]")
+
+    def __setitem__(self, i: Any, v: Any) -> Any:
+        refuse("in-place writes are not traced: write array = xp.set(array, index, value)")
+
+
+_BITS = {"logical_and": "bit_and", "logical_or": "bit_or"}
+
+
+class TracedColumn:
+    """A table column: ``column[i]`` with an integer value; the index is clamped to the table."""
+
+    def __init__(self, tracer: Tracer, index: int, kind: str) -> None:
+        self.tracer, self.index, self.kind = tracer, index, kind
+
+    def __getitem__(self, i: Any) -> Symbol:
+        return self.tracer.take(self, i)
+
+
+class Tracer(Namespace):
+    """The namespace that records."""
+
+    def __init__(self, float64: bool) -> None:
+        self.float64 = float64
+        self.count = 0
+        self.blocks: list[list[Statement]] = []
+        self.streams: dict[int, str] = {}
+        self.month: Symbol | None = None
+
+    # ---- values
+    def _value(self, kind: str, varying: bool, length: int = 0) -> Value:
+        self.count += 1
+        return Value(self.count, kind, varying, length)
+
+    def _emit(self, name: str, args: tuple[Value, ...], kinds: str, attr: Any = None, length: int = 0) -> tuple[Symbol, ...]:
+        varying = any(a.varying for a in args) or name in ("philox", "array", "get", "set")
+        results = tuple(self._value(k, varying, length) for k in kinds)
+        self.blocks[-1].append(Op(results, name, args, attr, model_line()))
+        return tuple(Symbol(self, r) for r in results)
+
+    def const(self, number: float | int | bool, kind: str) -> Symbol:
+        if kind == "i" and (number != int(number) or not -(2**31) <= number < 2**31):
+            refuse(f"{number!r} meets an integer value: write xp.to_real(i) first")
+        if kind == "u" and (number != int(number) or not 0 <= number < 2**32):
+            refuse(f"{number!r} meets 32 bits: only whole numbers from 0 to 2^32 - 1 fit")
+        if kind == "m" and not isinstance(number, bool):
+            refuse(f"{number!r} stands where a mask belongs: write a comparison")
+        python = {"f": float, "i": int, "u": int, "m": bool}[kind]
+        return self._emit("const", (), kind, python(number))[0]
+
+    def _symbol(self, x: Any, kind: str) -> Symbol:
+        if isinstance(x, Symbol):
+            return x
+        if isinstance(x, bool) or (isinstance(x, int | float) and not hasattr(x, "dtype")):
+            return self.const(x, kind)
+        refuse(f"{type(x).__name__} {x!r} is no value of the model: use xp and plain Python numbers")
+
+    def apply(self, name: str, *args: Any) -> Symbol:
+        op = OPS[name]
+        kinds = [a.value.kind if isinstance(a, Symbol) else None for a in args]
+        if any(a.value.length for a in args if isinstance(a, Symbol)):
+            refuse(f"{name} takes plain values: read the array with xp.get(array, index)")
+        shared = next((k for k, w in zip(kinds, op.args, strict=False) if w == "T" and k), None)
+        filled = []
+        for a, want in zip(args, op.args, strict=True):
+            kind = want if want != "T" else (shared or ("f" if "f" in op.over else op.over[0]))
+            filled.append(self._symbol(a, kind))
+        got = tuple(s.value.kind for s in filled)
+        result = op.signature(got)
+        if result is None:
+            words = {"f": "real", "i": "integer", "u": "bits", "m": "mask"}
+            have = ", ".join(words[k] for k in got)
+            refuse(f"{name}({have}) does not fit: convert with xp.to_real, xp.to_int or xp.where first")
+        return self._emit(name, tuple(s.value for s in filled), result)[0]
+
+    def __getattr__(self, name: str) -> Callable[..., Symbol]:
+        if name in OPS:
+            return lambda *args: self.apply(name, *args)
+        raise AttributeError(f"xp has no {name!r}; it has {', '.join(sorted(OPS))} and the composites")
+
+    # ---- tables, draws, arrays
+    def take(self, column: TracedColumn, i: Any) -> Symbol:
+        index = self._symbol(i, "i")
+        if index.value.kind != "i":
+            refuse("a table is read at an integer: write column[xp.to_int(x)]")
+        return self._emit("take", (index.value,), column.kind, column.index)[0]
+
+    def philox(self, stream: str, month: Any, index: Any) -> tuple[Symbol, ...]:
+        number = stream_id(stream)
+        if self.streams.setdefault(number, stream) != stream:
+            refuse(f"the streams {stream} and {self.streams[number]} collide: rename one draw")
+        block = self._symbol(index, "i")
+        if block.value.kind != "i":
+            refuse("a draw's index is an integer value")
+        return self._emit("philox", (block.value,), "uuuu", (number, month is not None))
+
+    def array(self, length: int, fill: Any = 0.0) -> Symbol:
+        """A per-path array of ``length`` numbers, all ``fill``."""
+        if not isinstance(length, int) or length < 1:
+            refuse(f"an array's length is a Python integer above 0, not {length!r}")
+        start = self._symbol(fill, "f")
+        return self._emit("array", (start.value,), start.value.kind, length, length)[0]
+
+    def bits_array(self, length: int) -> Symbol:
+        """A per-path array of ``length`` 32-bit words, all zero."""
+        return self.array(length, self.const(0, "u"))
+
+    def get(self, array: Symbol, i: Any) -> Symbol:
+        """``array[i]``; the index is clamped."""
+        self._check_array(array)
+        index = self._symbol(i, "i")
+        return self._emit("get", (array.value, index.value), array.value.kind)[0]
+
+    def set(self, array: Symbol, i: Any, x: Any) -> Symbol:
+        """The array with ``array[i]`` replaced; the old one may not be used any more."""
+        self._check_array(array)
+        index, new = self._symbol(i, "i"), self._symbol(x, array.value.kind)
+        if new.value.kind != array.value.kind:
+            refuse("the new element is of another kind than the array")
+        args = (array.value, index.value, new.value)
+        return self._emit("set", args, array.value.kind, None, array.value.length)[0]
+
+    def _check_array(self, array: Any) -> None:
+        if not isinstance(array, Symbol) or not array.value.length:
+            refuse("xp.get and xp.set take an array made by xp.array")
+
+    # ---- loops
+    def loop(self, first: Any, last: Any, body: Callable[..., dict[str, Any]], **carry: Any) -> Fields:
+        """``for i in [first, last): carry = body(i, carry)``; bounds are the same on every path."""
+        lo, hi = self._symbol(first, "i"), self._symbol(last, "i")
+        if lo.value.kind != "i" or hi.value.kind != "i" or lo.value.varying or hi.value.varying:
+            refuse("xp.loop's bounds are integers that are the same on every path; else use xp.while_any")
+        start = self._carry(carry)
+        varying = {k: s.value.varying for k, s in start.items()}
+        while True:
+            index = self._value("i", False)
+            inner = self._views(start, varying)
+            self.blocks.append([])
+            outs = self._returned(body(Symbol(self, index), Fields(inner, "loop value")), start)
+            statements = self.blocks.pop()
+            wider = {k: varying[k] or outs[k].value.varying for k in outs}
+            if wider == varying:
+                break
+            varying = wider
+        results = self._views(start, varying)
+        self.blocks[-1].append(
+            Loop(
+                _ids(results), lo.value, hi.value, index, _ids(start), _ids(inner),
+                Block(tuple(statements), _ids(outs)), model_line(),
+            )
+        )  # fmt: skip
+        return Fields(dict(results), "loop value")
+
+    def while_any(
+        self, cond: Callable[[Any], Any], body: Callable[[Any], dict[str, Any]], **carry: Any
+    ) -> Fields:
+        """Repeat ``carry = body(carry)`` on the paths where ``cond(carry)`` holds, until on none."""
+        start = self._carry(carry)
+        every = dict.fromkeys(start, True)
+        inner = self._views(start, every)
+        self.blocks.append([])
+        mask = cond(Fields(inner, "loop value"))
+        test = self._symbol(mask, "m")
+        if test.value.kind != "m":
+            refuse("xp.while_any's condition is a mask: write a comparison")
+        cond_block = Block(tuple(self.blocks.pop()), (test.value,))
+        self.blocks.append([])
+        outs = self._returned(body(Fields(inner, "loop value")), start)
+        body_block = Block(tuple(self.blocks.pop()), _ids(outs))
+        results = self._views(start, every)
+        self.blocks[-1].append(
+            While(_ids(results), _ids(start), _ids(inner), cond_block, body_block, model_line())
+        )
+        return Fields(dict(results), "loop value")
+
+    def _carry(self, carry: dict[str, Any]) -> dict[str, Symbol]:
+        return {k: self._symbol(v, "i" if type(v) is int else "m" if type(v) is bool else "f") for k, v in carry.items()}
+
+    def _views(self, like: dict[str, Symbol], varying: dict[str, bool]) -> dict[str, Symbol]:
+        return {
+            k: Symbol(self, self._value(s.value.kind, varying[k], s.value.length)) for k, s in like.items()
+        }
+
+    def _returned(self, out: Any, start: dict[str, Symbol]) -> dict[str, Symbol]:
+        if not isinstance(out, dict) or set(out) != set(start):
+            have = sorted(out) if isinstance(out, dict) else type(out).__name__
+            refuse(f"a loop's body returns a dict of what it carries, {sorted(start)}; it returned {have}")
+        result = {k: self._symbol(out[k], start[k].value.kind) for k in start}
+        for k, s in result.items():
+            if (s.value.kind, s.value.length) != (start[k].value.kind, start[k].value.length):
+                refuse(f"the loop changes the kind of {k!r}: start it with a value of the same kind")
+        return result
+
+
+def _ids(symbols: dict[str, Symbol]) -> tuple[Value, ...]:
+    return tuple(s.value for s in symbols.values())
+
+
+def trace(model: Model, float64: bool) -> Program:
+    """The model's program, verified but not yet optimized."""
+    xp = Tracer(float64)
+    xp.blocks.append([])
+    columns = tuple((name, "f" if c.dtype.kind == "f" else "i") for name, c in model.columns.items())
+    inputs: dict[str, Any] = {}
+    for i, name in enumerate(model.reals):
+        inputs[name] = xp._emit("param", (), "f", i)[0]
+    for i, name in enumerate(model.ints):
+        inputs[name] = xp._emit("iparam", (), "i", i)[0]
+    for i, (name, kind) in enumerate(columns):
+        inputs[name] = TracedColumn(xp, i, kind)
+    start = xp._carry(model.init(xp, inputs))
+    init = Block(tuple(xp.blocks.pop()), _ids(start))
+    state = xp._views(start, dict.fromkeys(start, True))
+    month = Symbol(xp, xp._value("i", False))
+    xp.blocks.append([])
+    new, seen = model.step(xp, inputs, dict(state), month)
+    outs: dict[str, Symbol] = {}
+    for name, old in start.items():
+        outs[name] = xp._symbol(new[name], old.value.kind)
+        if (outs[name].value.kind, outs[name].value.length) != (old.value.kind, old.value.length):
+            raise TraceError(f"{name}: the step returns another kind of value than init")
+    reported = [xp._symbol(seen[name], "f") for name in (*model.metrics, *model.series)]
+    step = Block(tuple(xp.blocks.pop()), _ids(outs) + tuple(s.value for s in reported))
+    return Program(
+        init=init,
+        step=step,
+        state_names=tuple(start),
+        state=_ids(state),
+        month=month.value,
+        metrics=tuple(model.metrics),
+        series=tuple(model.series),
+        reals=tuple(model.reals),
+        ints=tuple(model.ints),
+        columns=columns,
+        streams=tuple((name, number) for number, name in xp.streams.items()),
+    )
+
+
+__all__: Sequence[str] = ("Model", "Symbol", "TraceError", "Tracer", "trace")
