@@ -1,0 +1,68 @@
+"""overbuilt: a Monte Carlo engine for the AI build-out and the credit behind it.
+
+>>> import overbuilt
+>>> result = overbuilt.simulate(overbuilt.load("base"), paths=100_000, seed=1)
+>>> result.summary()
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .engine.result import Result
+    from .engine.scenario import Scenario, load, shipped
+    from .engine.simulate import simulate
+    from .engine.system import DT, Economy, Row, System, output, parameter, rows, setting
+    from .engine.validate import ConfigError
+    from .kernels.backends.base import BackendError
+    from .kernels.trace import TraceError
+
+_WHERE = {
+    "Result": "engine.result",
+    "Scenario": "engine.scenario",
+    "load": "engine.scenario",
+    "shipped": "engine.scenario",
+    "simulate": "engine.simulate",
+    "DT": "engine.system",
+    "Economy": "engine.system",
+    "Row": "engine.system",
+    "System": "engine.system",
+    "output": "engine.system",
+    "parameter": "engine.system",
+    "rows": "engine.system",
+    "setting": "engine.system",
+    "ConfigError": "engine.validate",
+    "BackendError": "kernels.backends.base",
+    "TraceError": "kernels.trace",
+}
+
+__all__ = [
+    "DT",
+    "BackendError",
+    "ConfigError",
+    "Economy",
+    "Result",
+    "Row",
+    "Scenario",
+    "System",
+    "TraceError",
+    "load",
+    "output",
+    "parameter",
+    "rows",
+    "setting",
+    "shipped",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # names are imported when first used, so that ``overbuilt --help`` need not wait for NumPy
+    if name in _WHERE:
+        from importlib import import_module
+
+        return getattr(import_module(f".{_WHERE[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

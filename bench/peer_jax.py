@@ -4,20 +4,20 @@ What makes this the fastest form found:
 
 * Random numbers come from a counter hash in ``jnp.uint32`` arithmetic, keyed per path by 64 bits of
   ``jax.random``.  XLA fuses it with its consumer into one vectorised loop.  Within ``jax.random``,
-  threefry gave a third of that factor rate and rbg / unsafe_rbg an eighth (on CPU they are scalar
-  and not fused); the monthly algorithm ran 13 times slower with threefry, 45 times with unsafe_rbg.
+  threefry gave a third of that factor rate and rbg / unsafe_rbg an eighth; in the same form of the
+  monthly algorithm threefry was 5 times slower and unsafe_rbg 20 times.
 * Box-Muller with polynomial sine and cosine, the probit of the hazard and the normal distribution
   function as polynomials: five times the factor rate of ``jnp.cos``, ``jnp.sin`` and ``lax.erfc``.
-* Loans are the outer loop and months an unrolled chain of selects inside it, so a loan's state lives
-  in registers.  The scan over months with a (loans, paths) array and a reduction each month was ten
-  times slower for ``once`` and three times for ``monthly``.
+* Loans are the outer loop and months an unrolled chain of selects inside it, so a loan's state
+  lives in registers.  The scan over months with a (loans, paths) array and a reduction each month was ten
+  times slower for ``once``.
 * ``once`` treats eight loans per iteration, which shares the loads of the thresholds.
 * A chunk is not a power of two of paths: the rows of the threshold table would otherwise fall into
   the same cache sets (a factor of two to three).
 * One thread per core calls the jitted function on its own chunks; XLA alone leaves a core idle.
 
-The ``order`` algorithm needs a gather and a scatter per default and lane and is left out: a
-predicated merge of gaps and months takes more than 260 such steps per path.
+The ``order`` algorithm is left out: as array code it needs a gather and a scatter per default for
+every lane, some 260 predicated steps per path when gaps and months are merged.
 """
 
 from __future__ import annotations

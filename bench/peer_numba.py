@@ -6,7 +6,8 @@ What makes this the fastest form found:
   go over the block's paths without branches, so LLVM vectorises all of the factor model.
 * Random bits come from a counter (the SplitMix64 finaliser over a per-block start), filled into a
   buffer in a loop of its own: 64-bit lanes there, 32-bit lanes in the float32 code.  Numba's
-  ``np.random`` (a Mersenne twister behind a call) cannot be vectorised.
+  ``np.random`` (a Mersenne twister behind a call) is not vectorised: its 24,000 monthly draws alone
+  allow 29,000 paths per second on two cores, a small fraction of the rate of ``monthly`` here.
 * Logarithm, exponential, sine, cosine, the probit and the normal distribution function are float32
   polynomials written inline, since calls into the C library stop the vectoriser.
 * Regime switches and jumps come from geometric gaps, a few scalar draws per path.
@@ -14,12 +15,12 @@ What makes this the fastest form found:
   exposures still alive.
 * ``once`` keeps, without a branch, the loans whose uniform is below the last month's probability,
   then sums exposures below each month's threshold over those alone, four months at a time (three
-  times as fast as the same sums over all 400 loans, which in turn beat a scalar search).
+  times as fast as the same sums over all 400 loans).
 * ``order`` draws its exponential gaps in vectorised blocks of 64 and swaps exposures in place; a
   shuffled array stays a uniform start, so nothing is restored between paths.
 
 Splitting each loan's uniform into 16 bits now and 16 bits for the survivors of the first comparison
-saved generator work and lost as much to the second pass.
+saved generator work and lost a little more to the second pass.
 """
 
 from __future__ import annotations

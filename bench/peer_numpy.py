@@ -15,10 +15,11 @@ What makes this the fastest form found:
   (0.3 % of the elements) and looks only those up.
 * ``once`` compares with the last month's probability first and searches the month of the defaulted
   loans only, all paths in one ``searchsorted``.
-* ``order`` draws the ordered default times by exponential gaps and takes the victims from a row-wise
-  sort of random 64-bit keys whose low nine bits name the loan.  A Fisher-Yates loop is not an array
-  operation and was several times slower.
+* ``order`` draws the ordered default times by exponential gaps and takes the victims from a
+  row-wise sort of random 64-bit keys whose low nine bits name the loan, since a Fisher-Yates
+  shuffle per path is not an array operation.
 * ``binomial`` replaces the gaps by the number of defaults of each month given the survivors.
+  Both lose to ``once``.
 """
 
 from __future__ import annotations

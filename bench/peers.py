@@ -9,9 +9,11 @@ import argparse
 import importlib
 import json
 import math
+import multiprocessing
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -74,6 +76,15 @@ def measure_peer(
     if reference is not None:
         row["agrees"] = {m: agrees(found, reference, m) for m in MEASURES}
     return row
+
+
+def isolated(
+    peer: str, algorithm: str, paths: int, reference: dict[str, float] | None
+) -> dict[str, object]:
+    """``measure_peer`` in a fresh process, so that the peers' thread pools do not meet."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(measure_peer, peer, algorithm, paths, reference).result()
 
 
 def cells(row: dict[str, object]) -> list[str]:
@@ -147,14 +158,15 @@ def main(arguments: list[str] | None = None) -> int:
     for peer in options.only:
         for algorithm, default in PATHS[peer].items():
             try:
-                row = measure_peer(peer, algorithm, options.paths or default, reference)
+                row = isolated(peer, algorithm, options.paths or default, reference)
             except ImportError as error:
                 row = {"peer": peer, "algorithm": algorithm, "error": f"missing: {error}"}
             rows.append(row)
     show(rows)
     if options.json:
         options.json.write_text(json.dumps({"reference": reference, "rows": rows}, indent=1) + "\n")
-    failed = [row for row in rows if not all(dict(row.get("agrees") or {}).values())]  # type: ignore[call-overload]
+    verdicts = [row["agrees"] for row in rows if "agrees" in row]
+    failed = [v for v in verdicts if isinstance(v, dict) and not all(v.values())]
     return 1 if failed else 0
 
 

@@ -222,6 +222,8 @@ class System(_Declaring):
 
     fields: ClassVar[dict[str, Declared]] = {}
     title: ClassVar[str] = ""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """The systems that ``step`` reads; a config must name them."""
     folder: Path | None = None
     """Where files that the values name are looked for first: the folder of the config."""
 
@@ -240,6 +242,10 @@ class System(_Declaring):
     def check(self) -> list[str]:
         """What is wrong with the values together: lines that name field, value and what would be right."""
         return []
+
+    def needs(self) -> tuple[str, ...]:
+        """The systems that ``step`` reads with these values."""
+        return self.reads
 
     def outputs(self) -> dict[str, Output]:
         """Reported variables by key: the class attributes made by ``output``."""

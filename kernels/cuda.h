@@ -1,5 +1,5 @@
 // The CUDA dialect: one thread is one path, so a per-path value is a plain register.
-#define INLINE static __device__ __forceinline__
+#define INLINE __device__ __forceinline__
 #define R(x) ((real)(x))
 #if OB_DOUBLE
 typedef double real;
@@ -11,6 +11,9 @@ typedef int I;
 typedef unsigned int U;
 typedef unsigned int word;
 typedef bool M;
+#ifdef __CUDACC_RTC__
+#define __builtin_nan nan  // NVRTC lacks the built-in
+#endif
 
 template <class T>
 struct Pair {
@@ -23,7 +26,8 @@ INLINE I v_spread(int x) { return x; }
 INLINE U v_spread(word x) { return x; }
 INLINE M v_spread(bool x) { return x; }
 
-// NaN wins in minimum and maximum, as in NumPy.
+// NaN wins in minimum and maximum, as in NumPy. The instructions for it came with sm_80.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
 INLINE float v_min(float a, float b) {
   float r;
   asm("min.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
@@ -34,6 +38,10 @@ INLINE float v_max(float a, float b) {
   asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
   return r;
 }
+#else
+INLINE float v_min(float a, float b) { return (a < b || a != a) ? a : b; }
+INLINE float v_max(float a, float b) { return (a > b || a != a) ? a : b; }
+#endif
 INLINE double v_min(double a, double b) { return (a < b || a != a) ? a : b; }
 INLINE double v_max(double a, double b) { return (a > b || a != a) ? a : b; }
 INLINE int v_min(int a, int b) { return min(a, b); }
@@ -84,6 +92,8 @@ template <class T>
 INLINE void v_set(T* a, int n, I i, T x, M active) {
   if (active) a[ob_clamp(i, n)] = x;
 }
+template <class T>
+INLINE void s_set(T* a, int n, int i, T x) { a[ob_clamp(i, n)] = x; }
 
 // Uniform values live in registers like all others.
 #define s_min v_min
@@ -111,7 +121,6 @@ INLINE void v_set(T* a, int n, I i, T x, M active) {
 #define s_popcount v_popcount
 #define s_take v_take
 #define s_get v_get
-#define s_set v_set
 
 INLINE void v_store(real* to, F x) { *to = x; }
 INLINE void v_store(int* to, I x) { *to = x; }

@@ -66,7 +66,7 @@ INLINE Pair<U> mul_wide(word a, U b) {
 }
 #endif
 
-INLINE F v_spread(real x) { return F{} + x; }
+INLINE F v_spread(real x) { return x - F{}; }  // F{} + x would turn -0 into 0
 INLINE I v_spread(int x) { return I{} + x; }
 INLINE U v_spread(word x) { return U{} + x; }
 

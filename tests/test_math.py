@@ -1,7 +1,8 @@
 """How accurate the native elementary functions and the composites of ``special.py`` are.
 
 The reference is mpmath at 35 digits for float64. For float32 it is float64 arithmetic (NumPy,
-SciPy), whose error is below a millionth of a float32 ulp. Every bound is the one that the source documents.
+SciPy), whose error is below a millionth of a float32 ulp. Every bound is the one that the source
+documents.
 """
 
 from __future__ import annotations
@@ -199,7 +200,7 @@ NATIVE_VALUES: dict[str, list[tuple[float, float]]] = {
 
 @cache
 def cpu_flags() -> set[str]:
-    """What the CPU can run, as the operating system lists it; else what all CPUs of its kind can."""
+    """What the CPU can run, as the operating system lists it; else what its whole kind can."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return set()
     listed = Path("/proc/cpuinfo")

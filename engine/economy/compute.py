@@ -18,6 +18,7 @@ class Compute(System):
     """
 
     title = "demand, supply, power"
+    reads = ("shocks", "revenue", "rental", "conditions")
 
     installed_start = parameter(20.0, "GW", "assumption: US AI capacity at the end of 2025", gt=0)
     demand_start = parameter(

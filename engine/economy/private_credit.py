@@ -70,6 +70,7 @@ class PrivateCredit(System):
     """Defaults and losses of a loan book, driven by rentals, spreads, the funding window and a frailty."""
 
     title = "the loan book"
+    reads = ("rental", "conditions")
 
     book = setting("book.csv", "the loans: a CSV file, looked for beside the config and among the shipped ones")
     loans = setting(100, "loans of a homogeneous book (book = '')", ge=1, le=100_000)
@@ -106,6 +107,9 @@ class PrivateCredit(System):
             return homogeneous(self.loans, self.pd, self.rho, self.lgd, self.exposure), []
         names = ({s.name for s in self.sector}, {r.name.upper() for r in self.rating})
         return read_book(find_file(self.book, self.folder), *names)
+
+    def needs(self) -> tuple[str, ...]:
+        return self.reads if self.stress else ()
 
     def check(self) -> list[str]:
         low, high = self.hazard_bounds

@@ -63,6 +63,7 @@ class Rental(System):
     """
 
     title = "price of a GPU-hour"
+    reads = ("shocks", "compute")
 
     generation = rows(Generation, _GENERATIONS, "prices of Hopper and Blackwell are facts, the rest assumptions")
     reversion = parameter(1.5, "1/year", "assumption: half-life of a price shock five and a half months", gt=0)

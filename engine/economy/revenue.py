@@ -36,6 +36,7 @@ class Revenue(System):
     """
 
     title = "exponential or linear"
+    reads = ("shocks", "compute")
 
     revenue_2025 = parameter(60.0, "USD bn/year", "fact: ai_revenue_2025", gt=0)
     growth_2y = parameter(9.0, "multiple in two years", "fact: ai_revenue_growth_2y", gt=1)

@@ -16,7 +16,8 @@ from .base import BackendError, Output, Status, pack
 INSTALL = "pip install 'overbuilt[cuda]' (CUDA 13), or cupy-cuda12x for a CUDA 12 driver"
 THREADS = 128
 # No fast math: NaN must survive, and a CPU must be able to check a result. Contraction is as on the CPU.
-FLAGS = ("-std=c++17", "--fmad=true", f"-DOB_THREADS={THREADS}", "-default-device")
+# CuPy adds -ftz=true (float32 subnormals become zero) and --device-as-default-execution-space.
+FLAGS = ("-std=c++17", "--fmad=true", f"-DOB_THREADS={THREADS}")
 
 
 def status() -> Status:

@@ -1,0 +1,208 @@
+"""A run's result: tables of metrics and series, per-path values on request, saved and loaded."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .statistics import Statistics
+from .validate import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SERIES_LEVELS = {"p05": 0.05, "p25": 0.25, "p50": 0.50, "p75": 0.75, "p95": 0.95}
+JSON_COLUMNS = ("mean", "se", "p05", "p50", "p95", "p99", "es99")
+FORMAT = 1
+
+
+@dataclass
+class Result:
+    """What a simulation found. ``seconds`` by phase: trace, compile, simulate, reduce."""
+
+    name: str
+    path_count: int
+    seed: int
+    backend: str
+    dtype: str
+    months: int
+    statistics: Statistics
+    units: dict[str, str]
+    docs: dict[str, str]
+    series_names: tuple[str, ...]
+    record: NDArray[Any] | None = field(repr=False)
+    seconds: dict[str, float]
+    stamp: dict[str, str]
+    passed_over: list[str] = field(default_factory=list)
+    config: dict[str, Any] | None = field(default=None, repr=False)
+    recompute: Callable[[list[str]], dict[str, NDArray[Any]]] | None = field(default=None, repr=False)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of every path's metrics: equal for equal runs on one backend, compiler and target."""
+        return self.statistics.digest()
+
+    @property
+    def bad_paths(self) -> dict[int, int]:
+        """Paths set aside for a non-finite state, and its month: the first hundred of ``bad_count``."""
+        return self.statistics.bad
+
+    @property
+    def bad_count(self) -> int:
+        return self.statistics.bad_count
+
+    @cached_property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """By metric: mean, se, sd, p05, p50, p95, p99, p999, es99."""
+        return self.statistics.summary()
+
+    def summary(self) -> pd.DataFrame:
+        """The metrics after the last month, a row each: unit, mean, standard error, quantiles, ES 99 %."""
+        import pandas as pd
+
+        table = pd.DataFrame.from_dict(self.metrics, orient="index")
+        table.insert(0, "unit", [self.units[name] for name in table.index])
+        table.index.name = "metric"
+        return table
+
+    def series_rows(self, variable: str) -> list[dict[str, float]]:
+        """By month: mean and quantiles over the series' paths (see SERIES_PATHS)."""
+        if variable not in self.series_names or self.record is None:
+            known = ", ".join(self.series_names) or "none"
+            raise ConfigError([f"series {variable!r}: unknown; known are {known}"])
+        values = np.sort(self.record[:, self.series_names.index(variable), :], axis=1)
+        rows = []
+        for month, ordered in enumerate(values, start=1):
+            finite = ordered[np.isfinite(ordered)]
+            row = {"month": month, "mean": float(finite.mean(dtype=np.float64)) if len(finite) else math.nan}
+            row |= {name: _quantile(finite, level) for name, level in SERIES_LEVELS.items()}
+            rows.append(row)
+        return rows
+
+    def series(self, variable: str) -> pd.DataFrame:
+        """A variable by month, 1 to ``months``: mean and quantiles p05, p25, p50, p75, p95."""
+        import pandas as pd
+
+        return pd.DataFrame(self.series_rows(variable)).set_index("month")
+
+    def paths(self, metrics: list[str] | None = None) -> pd.DataFrame:
+        """Per-path values of metrics (default: all), a row a path, computed again from the seed."""
+        import pandas as pd
+
+        wanted = list(self.statistics.names) if metrics is None else list(metrics)
+        unknown = [m for m in wanted if m not in self.statistics.names]
+        if unknown:
+            known = ", ".join(self.statistics.names)
+            raise ConfigError([f"metric {m!r}: unknown; known are {known}" for m in unknown])
+        if self.recompute is None:
+            raise ConfigError(["paths: a loaded result has no model to compute them with; run it again"])
+        table = pd.DataFrame(self.recompute(wanted))
+        table.index.name = "path"
+        return table
+
+    def as_json(self) -> dict[str, Any]:
+        """What ``--format json`` prints."""
+        return {
+            "scenario": self.name,
+            "paths": self.path_count,
+            "seed": self.seed,
+            "months": self.months,
+            "backend": self.backend,
+            "dtype": self.dtype,
+            "digest": self.digest,
+            "seconds": {k: round(v, 4) for k, v in self.seconds.items()},
+            "bad_paths": self.bad_count,
+            "metrics": {m: {c: _plain(v[c]) for c in JSON_COLUMNS} for m, v in self.metrics.items()},
+        }
+
+    def manifest(self) -> dict[str, Any]:
+        """Everything needed to run it again, and how it was run."""
+        return {
+            "format": FORMAT,
+            **{k: v for k, v in self.as_json().items() if k != "metrics"},
+            "bad": {str(path): month for path, month in self.bad_paths.items()},
+            "stamp": self.stamp,
+            "passed_over": self.passed_over,
+            "versions": _versions(),
+            "units": self.units,
+            "config": self.config,
+        }
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write manifest.json, summary.csv and series.parquet; each appears whole or not at all."""
+        import pandas as pd
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        _write(target / "summary.csv", lambda p: self.summary().to_csv(p))
+        if self.series_names and self.record is not None:
+            parts = [self.series(name).reset_index().assign(variable=name) for name in self.series_names]
+            table = pa.Table.from_pandas(pd.concat(parts, ignore_index=True), preserve_index=False)
+            units = {name: self.units[name] for name in self.series_names}
+            meta = {**(table.schema.metadata or {}), b"units": json.dumps(units).encode()}
+            whole = table.replace_schema_metadata(meta)
+            _write(target / "series.parquet", lambda p: pq.write_table(whole, p))
+        text = json.dumps(self.manifest(), indent=2)
+        _write(target / "manifest.json", lambda p: Path(p).write_text(text + "\n", encoding="utf-8"))
+        return target
+
+
+def _quantile(ordered: NDArray[Any], level: float) -> float:
+    if not len(ordered):
+        return math.nan
+    return float(ordered[min(max(math.ceil(len(ordered) * level), 1), len(ordered)) - 1])
+
+
+def _plain(x: float) -> float | None:
+    return x if math.isfinite(x) else None  # JSON has no NaN
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0], "platform": platform.platform()}
+    for name in ("overbuilt", "numpy", "jax", "cupy-cuda13x", "cupy-cuda12x"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _write(path: Path, write: Callable[[str], Any]) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def check_writable(folder: str) -> None:
+    """Raise ConfigError unless a run may be written to ``folder``; leaves nothing behind."""
+    target = Path(folder)
+    standing = target
+    while not standing.exists() and standing != standing.parent:
+        standing = standing.parent
+    if not standing.is_dir() or (target.exists() and not target.is_dir()):
+        raise ConfigError([f"--out {folder}: {standing} is a file; it should be a folder"])
+    try:
+        with tempfile.NamedTemporaryFile(dir=standing):
+            pass
+    except OSError as error:
+        raise ConfigError([f"--out {folder}: {standing} cannot be written ({error.strerror})"]) from None

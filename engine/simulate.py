@@ -1,0 +1,231 @@
+"""Simulate: paths in blocks, a backend for each, statistics of the metrics. The only caller of kernels/."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..kernels import backends
+from ..kernels.backends.base import DTYPES, BackendError, Kernel, Output
+from ..kernels.passes import optimize
+from ..kernels.philox import MAX_PATHS
+from ..kernels.program import Program
+from ..kernels.trace import trace
+from .result import Result
+from .scenario import Scenario
+from .statistics import BLOCK, Statistics
+from .system import MAX_MONTHS, Economy, System
+from .validate import ConfigError
+
+SERIES_PATHS = 1 << 14
+"""Series by month describe this many paths, the first ones: their bands err by about a percent of their width."""
+
+Progress = Callable[[int, int, float], None]
+
+
+@dataclass
+class Plan:
+    """A compiled model and what it cost to get there; ``seconds`` by phase."""
+
+    economy: Economy
+    program: Program
+    kernel: Kernel
+    backend: str
+    dtype: str
+    months: int
+    passed_over: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(self, seed: int, first: int, count: int, series: bool = False) -> Output:
+        """Paths first, ..., first + count - 1."""
+        return self.kernel.run(self.economy, seed, first, count, self.months, series)
+
+
+def as_economy(model: Scenario | Economy | System) -> Economy:
+    if isinstance(model, Scenario):
+        return model.economy
+    if isinstance(model, System):
+        return Economy(model, name=type(model).key())
+    return model
+
+
+def check_run(paths: Any, seed: Any, months: Any, dtype: str, backend: str) -> None:
+    """Raise ConfigError with everything that is wrong with a run's arguments."""
+    problems = []
+    if not _whole(paths) or not 1 <= paths <= MAX_PATHS:
+        problems.append(f"paths = {paths!r}: should be a whole number from 1 to 2^48")
+    if not _whole(seed) or not 0 <= seed < 1 << 64:
+        problems.append(f"seed = {seed!r}: should be a whole number from 0 to 2^64 - 1")
+    if not _whole(months) or not 1 <= months <= MAX_MONTHS:
+        problems.append(f"months = {months!r}: should be a whole number from 1 to {MAX_MONTHS}")
+    if dtype not in DTYPES:
+        problems.append(f"dtype = {dtype!r}: should be {' or '.join(DTYPES)}")
+    if backend not in ("auto", *backends.NAMES):
+        problems.append(f"backend = {backend!r}: should be auto, {', '.join(backends.NAMES)}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _whole(x: Any) -> bool:
+    return isinstance(x, int | np.integer) and not isinstance(x, bool)
+
+
+def plan(
+    model: Scenario | Economy | System, backend: str = "auto", dtype: str = "float32", months: int | None = None
+) -> Plan:
+    """Trace and compile. Raises BackendError where the backend cannot be used."""
+    economy = as_economy(model)
+    months = economy.months if months is None else months
+    check_run(1, 0, months, dtype, backend)
+    passed: list[str] = []
+    if backend == "auto":
+        backend, skipped = backends.choose()
+        passed = [f"{s.name}: {s.why}" for s in skipped]
+    else:
+        found = backends.status(backend)
+        if not found.works:
+            raise BackendError(f"backend {backend} cannot be used: {found.why}")
+    start = time.perf_counter()
+    program = optimize(trace(economy, dtype == "float64"))
+    traced = time.perf_counter()
+    kernel = backends.compile(backend, economy, program, dtype)
+    seconds = {"trace": traced - start, "compile": time.perf_counter() - traced}
+    return Plan(economy, program, kernel, backend, dtype, months, passed, seconds)
+
+
+def simulate(
+    model: Scenario | Economy | System,
+    paths: int,
+    seed: int = 0,
+    backend: str = "auto",
+    dtype: str = "float32",
+    *,
+    months: int | None = None,
+    batch: int | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Simulate ``paths`` paths of a scenario, an economy or a single system.
+
+    ``batch`` is the number of paths a launch takes (default: the backend's choice); no result depends on
+    it. ``progress(done, paths, seconds)`` is called as paths are done. Raises ConfigError for bad
+    arguments, BackendError where the backend cannot be used, TraceError where the model cannot be traced.
+    """
+    economy = as_economy(model)
+    check_run(paths, seed, economy.months if months is None else months, dtype, backend)
+    if batch is not None and (not _whole(batch) or batch < 1):
+        raise ConfigError([f"batch = {batch!r}: should be a whole number above 0"])
+    made = plan(model, backend, dtype, months)
+    statistics = Statistics(economy.metrics)
+    runner = _Runner(made, seed, paths, batch or max(made.kernel.chunk, BLOCK), progress)
+    with ThreadPoolExecutor(1) as background:  # a block is reduced while the next is simulated
+        pending: Future[float] | None = None
+        reduce = 0.0
+        for number, values, bad in runner.blocks():
+            if pending is not None:
+                reduce += pending.result()
+            pending = background.submit(_timed, statistics, number, values, bad)
+        if pending is not None:
+            reduce += pending.result()
+    made.seconds |= {"simulate": runner.seconds, "reduce": reduce}
+    return Result(
+        name=economy.name,
+        path_count=paths,
+        seed=seed,
+        backend=made.backend,
+        dtype=dtype,
+        months=made.months,
+        statistics=statistics,
+        units={name: o.unit for name, o in economy.reported.items()},
+        docs={name: o.doc for name, o in economy.reported.items()},
+        series_names=economy.series,
+        record=runner.record,
+        seconds=made.seconds,
+        stamp=made.kernel.stamp,
+        passed_over=made.passed_over,
+        config=model.values if isinstance(model, Scenario) else None,
+        recompute=_recompute(made, seed, paths),
+    )
+
+
+def _timed(statistics: Statistics, number: int, values: NDArray[Any], bad: NDArray[np.int32]) -> float:
+    start = time.perf_counter()
+    statistics.add(number, values, bad)
+    return time.perf_counter() - start
+
+
+class _Runner:
+    """Launches of any size in, whole blocks out."""
+
+    def __init__(self, plan: Plan, seed: int, paths: int, batch: int, progress: Progress | None) -> None:
+        self.plan, self.seed, self.paths, self.batch, self.progress = plan, seed, paths, batch, progress
+        self.seconds = 0.0
+        self.record: NDArray[Any] | None = None
+
+    def _launches(self) -> Iterator[tuple[int, int]]:
+        """(first, count); the paths with series are launches of their own."""
+        first = 0
+        if self.plan.economy.series:
+            while first < min(SERIES_PATHS, self.paths):
+                count = min(self.batch, SERIES_PATHS - first, self.paths - first)
+                yield first, count
+                first += count
+        while first < self.paths:
+            # launches after the first end on multiples of the batch, so large ones hold whole blocks
+            count = min(self.batch - first % self.batch, self.paths - first)
+            yield first, count
+            first += count
+
+    def blocks(self) -> Iterator[tuple[int, NDArray[Any], NDArray[np.int32]]]:
+        began = time.perf_counter()
+        waiting: list[Output] = []
+        held = number = 0
+        records = []
+        for first, count in self._launches():
+            start = time.perf_counter()
+            wanted = bool(self.plan.economy.series) and first < SERIES_PATHS
+            output = self.plan.run(self.seed, first, count, series=wanted)
+            self.seconds += time.perf_counter() - start
+            if output.series is not None:
+                records.append(output.series)
+            waiting.append(output)
+            held += count
+            if self.progress is not None:
+                self.progress(first + count, self.paths, time.perf_counter() - began)
+            done = first + count == self.paths
+            if held >= BLOCK or done:
+                values = _join([o.metrics for o in waiting])
+                bad = _join([o.bad for o in waiting])
+                whole = held if done else held // BLOCK * BLOCK
+                for at in range(0, whole, BLOCK):
+                    end = min(at + BLOCK, whole)
+                    yield number, values[:, at:end], bad[at:end]
+                    number += 1
+                rest = Output(values[:, whole:], None, bad[whole:])
+                waiting, held = ([rest], held - whole) if whole < held else ([], 0)
+        if records:
+            self.record = _join(records)
+
+
+def _join(parts: list[Any]) -> Any:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+
+
+def _recompute(plan: Plan, seed: int, paths: int) -> Callable[[list[str]], dict[str, NDArray[Any]]]:
+    """Per-path values of some metrics, computed again: cheaper than keeping them all for everyone."""
+
+    def values(names: list[str]) -> dict[str, NDArray[Any]]:
+        rows = [plan.economy.metrics.index(name) for name in names]
+        parts = []
+        for first in range(0, paths, BLOCK):
+            output = plan.run(seed, first, min(BLOCK, paths - first))
+            parts.append(np.concatenate([output.metrics[rows], output.bad[None, :].astype(plan.dtype)]))
+        table = np.concatenate(parts, axis=1)
+        return dict(zip([*names, "first_bad_month"], table, strict=True))
+
+    return values

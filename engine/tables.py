@@ -1,0 +1,135 @@
+"""Tables for the terminal: results, scenarios, backends. 100 columns at most."""
+
+from __future__ import annotations
+
+import math
+
+from rich.console import Console
+from rich.table import Table
+
+from ..kernels import backends
+from ..kernels.backends import native
+from ..kernels.passes import optimize
+from ..kernels.trace import trace
+from .result import Result
+from .scenario import Scenario
+
+WIDTH = 100
+COLUMNS = ("mean", "p05", "p50", "p95", "p99", "es99")
+# what a newcomer looks at by year; only those that a scenario has are shown
+BY_YEAR = ("revenue.rate", "compute.tightness", "rental.hopper", "rental.blackwell", "private_credit.loss")
+
+
+def console() -> Console:
+    wide = Console()
+    return Console(width=min(wide.width, WIDTH) if wide.is_terminal else WIDTH)
+
+
+def number(x: float) -> str:
+    """Four significant figures, without exponents where people would not write them."""
+    if not math.isfinite(x):
+        return "-"
+    if x == 0:
+        return "0"
+    size = math.floor(math.log10(abs(x)))
+    if size >= 5 or size < -4:
+        return f"{x:.3g}"
+    text = f"{x:,.{max(3 - size, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def print_result(result: Result, title: str, out: str | None) -> None:
+    """The by-year table, the metrics, and a line that says how it was run."""
+    screen = console()
+    screen.print(f"[bold]{result.name}[/]  {title}" if title else f"[bold]{result.name}[/]", highlight=False)
+    shown = [v for v in BY_YEAR if v in result.series_names] or list(result.series_names[:5])
+    years = list(range(12, result.months + 1, 12)) or [result.months]
+    if shown and result.record is not None:
+        screen.print(_by_year(result, shown, years[:10]))
+    screen.print(_metrics(result))
+    for line in _how(result):
+        screen.print(line, highlight=False, style="dim")
+    if out is not None:
+        screen.print(f"written to {out}", highlight=False, style="dim")
+
+
+def _by_year(result: Result, variables: list[str], months: list[int]) -> Table:
+    table = Table(title="median and 5-95 % band by month", title_justify="left", box=None, pad_edge=False)
+    table.add_column("variable", no_wrap=True)
+    for month in months:
+        table.add_column(f"{month}", justify="right")
+    for name in variables:
+        rows = result.series_rows(name)
+        cells = []
+        for month in months:
+            r = rows[month - 1]
+            cells.append(f"{number(r['p50'])}\n[dim]{_short(r['p05'])}..{_short(r['p95'])}[/]")
+        table.add_row(f"{name}\n[dim]{result.units[name]}[/]", *cells)
+    return table
+
+
+def _short(x: float) -> str:
+    return f"{x:.3g}" if abs(x) < 1000 else f"{x:,.0f}"
+
+
+def _metrics(result: Result) -> Table:
+    table = Table(title="after the last month", title_justify="left", box=None, pad_edge=False)
+    table.add_column("metric", no_wrap=True)
+    table.add_column("unit", no_wrap=True, max_width=18, overflow="ellipsis", style="dim")
+    for name in (*COLUMNS[:1], "se", *COLUMNS[1:]):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, values in result.metrics.items():
+        cells = [number(values[c]) for c in (*COLUMNS[:1], "se", *COLUMNS[1:])]
+        table.add_row(name, result.units[name], *cells)
+    return table
+
+
+def _how(result: Result) -> list[str]:
+    simulate = result.seconds.get("simulate", 0.0)
+    rate = result.path_count / simulate if simulate else math.nan
+    phases = ", ".join(f"{k} {v:.2f}" for k, v in result.seconds.items())
+    lines = [
+        f"{result.path_count:,} paths, {result.months} months, seed {result.seed}, {result.backend} "
+        f"{result.dtype}, {rate:,.0f} paths/s ({phases} s)",
+        f"digest {result.digest[:16]}",
+    ]
+    if result.passed_over:
+        lines.append("passed over: " + "; ".join(result.passed_over))
+    return lines
+
+
+def print_scenario(scenario: Scenario) -> None:
+    """What a checked scenario holds."""
+    economy = scenario.economy
+    screen = console()
+    screen.print(f"[bold]{scenario.name}[/]  {scenario.title}: sound", highlight=False)
+    screen.print(
+        f"{scenario.months} months from {scenario.as_of}; systems {', '.join(economy.systems)}; "
+        f"{len(economy.reals)} parameters, {len(economy.metrics)} metrics",
+        highlight=False,
+    )
+
+
+def print_backends(scenario: Scenario) -> None:
+    """A row for each backend: whether it works here, and what auto would take."""
+    chosen, _ = backends.choose()
+    screen = console()
+    table = Table(box=None, pad_edge=False)
+    for name in ("backend", "here", "what was found", f"kernel of {scenario.name}"):
+        table.add_column(name, no_wrap=name in ("backend", "here"))
+    for name in backends.NAMES:
+        found = backends.status(name)
+        mark = "[green]yes[/]" if found.works else "[red]no[/]"
+        if name == chosen:
+            mark += " (auto)"
+        table.add_row(name, mark, found.why, _kernel_state(name, found.works, scenario))
+    screen.print(table)
+
+
+def _kernel_state(name: str, works: bool, scenario: Scenario) -> str:
+    if not works:
+        return "-"
+    if name == "native":
+        program = optimize(trace(scenario.economy, float64=False))
+        return "compiled" if native.is_cached(program, "float32") else "compiled on first use (2-5 s)"
+    return "none needed" if name == "numpy" else "compiled on first use"
