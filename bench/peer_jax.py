@@ -9,8 +9,8 @@ What makes this the fastest form found:
 * Box-Muller with polynomial sine and cosine, the probit of the hazard and the normal distribution
   function as polynomials: five times the factor rate of ``jnp.cos``, ``jnp.sin`` and ``lax.erfc``.
 * Loans are the outer loop and months an unrolled chain of selects inside it, so a loan's state
-  lives in registers.  The scan over months with a (loans, paths) array and a reduction each month was ten
-  times slower for ``once``.
+  lives in registers.  The scan over months with a (loans, paths) array and a reduction each month
+  was ten times slower for ``once``.
 * ``once`` treats eight loans per iteration, which shares the loads of the thresholds.
 * A chunk is not a power of two of paths: the rows of the threshold table would otherwise fall into
   the same cache sets (a factor of two to three).

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .system import MAX_MONTHS
+from .validate import shown
 
 GROUP = 64  # loans in a group at most: two words of bits say which have defaulted
 
@@ -86,35 +87,46 @@ def homogeneous(loans: int, pd: float, rho: float, lgd: float, exposure: float) 
 
 def read_book(path: Path, sectors: set[str], ratings: set[str]) -> tuple[list[Loan], list[str]]:
     """The loans of a CSV file with the columns COLUMNS, and every problem found, a line each."""
+    asked = shown(str(path), 120)
     try:
+        if path.exists() and not path.is_file():
+            return [], [f"private_credit.book = {asked}: no file; it should name a CSV file"]
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            missing = [c for c in COLUMNS if c not in (reader.fieldnames or [])]
-            if missing:
-                return [], [f"{path.name}: column {', '.join(missing)} missing; it should have {', '.join(COLUMNS)}"]
-            records = list(reader)
+            names = list(reader.fieldnames or [])
+            if not names:
+                return [], [f"{path.name}: empty; its first line should be {','.join(COLUMNS)}"]
+            missing = [c for c in COLUMNS if c not in names]
+            twice = [c for c in COLUMNS if names.count(c) > 1]
+            if missing or twice:
+                found = [f"{path.name}: column {c} missing; it should have {', '.join(COLUMNS)}" for c in missing]
+                return [], found + [f"{path.name}: column {c} stands twice; it should stand once" for c in twice]
+            records = [(reader.line_num, record) for record in reader]
     except FileNotFoundError:
-        return [], [f"{path}: no such file; private_credit.book should name a CSV file"]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        return [], [f"{path}: cannot be read ({error})"]
+        return [], [f"private_credit.book = {asked}: no such file; it should name a CSV file"]
+    except UnicodeDecodeError:
+        return [], [f"private_credit.book = {asked}: not text in UTF-8; it should be a CSV file"]
+    except (OSError, ValueError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        return [], [f"private_credit.book = {asked}: cannot be read ({reason}); it should be a CSV file"]
     problems: list[str] = []
     if not records:
         problems.append(f"{path.name}: no loans; there should be at least one row")
     loans: list[Loan] = []
     seen: dict[str, int] = {}
-    for number, record in enumerate(records, start=2):
+    for number, record in records:
         where = f"{path.name} line {number}"
         before = len(problems)
         name = (record["loan"] or "").strip()
         if not name:
-            problems.append(f"{where}: loan = {name!r}: should be an id")
+            problems.append(f"{where}: loan = {name!r}: should be an id, which is not empty")
         elif name in seen:
-            problems.append(f"{where}: loan = {name!r}: stands in line {seen[name]} already; ids should differ")
+            problems.append(f"{where}: loan = {shown(name)}: stands in line {seen[name]} already; ids should differ")
         seen.setdefault(name, number)
         for column, known in (("sector", sectors), ("rating", ratings)):
             if record[column] not in known:
                 problems.append(
-                    f"{where}: {column} = {record[column]!r}: unknown; known are {', '.join(sorted(known))} "
+                    f"{where}: {column} = {_cell(record[column])}: unknown; known are {', '.join(sorted(known))} "
                     f"(add a [[private_credit.{column}]])"
                 )
         reals = {c: _real(record[c], c, where, problems) for c in _RANGES}
@@ -135,6 +147,10 @@ def read_book(path: Path, sectors: set[str], ratings: set[str]) -> tuple[list[Lo
     return loans, problems
 
 
+def _cell(text: str | None) -> str:
+    return "nothing" if text is None else shown(text)
+
+
 def _real(text: str | None, column: str, where: str, problems: list[str]) -> float:
     low, high, want = _RANGES[column]
     try:
@@ -145,7 +161,7 @@ def _real(text: str | None, column: str, where: str, problems: list[str]) -> flo
     open_high = column in ("pd_1y", "rho_residual")
     inside = low <= value <= high and not (open_low and value == low) and not (open_high and value == high)
     if not inside:
-        problems.append(f"{where}: {column} = {text!r}: should be {want}")
+        problems.append(f"{where}: {column} = {_cell(text)}: should be {want}")
     return value
 
 
@@ -155,7 +171,7 @@ def _month(text: str | None, column: str, where: str, problems: list[str]) -> in
     except ValueError:
         value = -1
     if not 0 <= value <= 10_000:
-        problems.append(f"{where}: {column} = {text!r}: should be a whole month from 0 to 10000")
+        problems.append(f"{where}: {column} = {_cell(text)}: should be a whole month from 0 to 10000")
     return value
 
 

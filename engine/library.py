@@ -14,6 +14,9 @@ def find_file(name: str, folder: Path | None) -> Path:
     if path.is_absolute():
         return path
     for base in (folder, CONFIGS):
-        if base is not None and (base / path).exists():
-            return base / path
+        try:
+            if base is not None and (base / path).exists():
+                return base / path
+        except (OSError, ValueError):  # a name too long, or one with a zero byte
+            break
     return (folder or Path.cwd()) / path

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..kernels import backends
@@ -15,9 +17,11 @@ from .result import Result
 from .scenario import Scenario
 
 WIDTH = 100
-COLUMNS = ("mean", "p05", "p50", "p95", "p99", "es99")
+COLUMNS = ("mean", "se", "p05", "p50", "p95", "p99", "es99")
 # what a newcomer looks at by year; only those that a scenario has are shown
 BY_YEAR = ("revenue.rate", "compute.tightness", "rental.hopper", "rental.blackwell", "private_credit.loss")
+
+_PLAIN: dict[str, Any] = {"title_justify": "left", "title_style": "", "box": None, "pad_edge": False}
 
 
 def console() -> Console:
@@ -25,36 +29,37 @@ def console() -> Console:
     return Console(width=min(wide.width, WIDTH) if wide.is_terminal else WIDTH)
 
 
-def number(x: float) -> str:
-    """Four significant figures, without exponents where people would not write them."""
+def number(x: float, figures: int = 4) -> str:
+    """Three or four significant figures, without an exponent where none is needed."""
     if not math.isfinite(x):
         return "-"
     if x == 0:
         return "0"
     size = math.floor(math.log10(abs(x)))
     if size >= 5 or size < -4:
-        return f"{x:.3g}"
-    text = f"{x:,.{max(3 - size, 0)}f}"
+        return f"{x:.2g}"
+    digits = max(min(figures, 4 if size >= 0 else 3) - 1 - size, 0)
+    text = f"{x:,.{min(digits, 4 if figures > 2 else 6)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def print_result(result: Result, title: str, out: str | None) -> None:
     """The by-year table, the metrics, and a line that says how it was run."""
     screen = console()
-    screen.print(f"[bold]{result.name}[/]  {title}" if title else f"[bold]{result.name}[/]", highlight=False)
+    screen.print(title or result.name, highlight=False, markup=False, style="bold")
     shown = [v for v in BY_YEAR if v in result.series_names] or list(result.series_names[:5])
     years = list(range(12, result.months + 1, 12)) or [result.months]
     if shown and result.record is not None:
         screen.print(_by_year(result, shown, years[:10]))
     screen.print(_metrics(result))
     for line in _how(result):
-        screen.print(line, highlight=False, style="dim")
+        screen.print(line, highlight=False, style="dim", markup=False)
     if out is not None:
-        screen.print(f"written to {out}", highlight=False, style="dim")
+        screen.print(f"written to {out}", highlight=False, style="dim", markup=False)
 
 
 def _by_year(result: Result, variables: list[str], months: list[int]) -> Table:
-    table = Table(title="median and 5-95 % band by month", title_justify="left", box=None, pad_edge=False)
+    table = Table(title="by month: median, and from 5 % to 95 %", **_PLAIN)
     table.add_column("variable", no_wrap=True)
     for month in months:
         table.add_column(f"{month}", justify="right")
@@ -64,7 +69,7 @@ def _by_year(result: Result, variables: list[str], months: list[int]) -> Table:
         for month in months:
             r = rows[month - 1]
             cells.append(f"{number(r['p50'])}\n[dim]{_short(r['p05'])}..{_short(r['p95'])}[/]")
-        table.add_row(f"{name}\n[dim]{result.units[name]}[/]", *cells)
+        table.add_row(f"{name}\n[dim]{escape(result.units[name])}[/]", *cells)
     return table
 
 
@@ -73,14 +78,14 @@ def _short(x: float) -> str:
 
 
 def _metrics(result: Result) -> Table:
-    table = Table(title="after the last month", title_justify="left", box=None, pad_edge=False)
+    table = Table(title="after the last month", **_PLAIN)
     table.add_column("metric", no_wrap=True)
-    table.add_column("unit", no_wrap=True, max_width=18, overflow="ellipsis", style="dim")
-    for name in (*COLUMNS[:1], "se", *COLUMNS[1:]):
+    table.add_column("unit", no_wrap=True, max_width=14, overflow="ellipsis", style="dim")
+    for name in COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
     for name, values in result.metrics.items():
-        cells = [number(values[c]) for c in (*COLUMNS[:1], "se", *COLUMNS[1:])]
-        table.add_row(name, result.units[name], *cells)
+        cells = [number(values[c], 2 if c == "se" else 4) for c in COLUMNS]
+        table.add_row(name, escape(result.units[name]), *cells)
     return table
 
 
@@ -90,11 +95,11 @@ def _how(result: Result) -> list[str]:
     phases = ", ".join(f"{k} {v:.2f}" for k, v in result.seconds.items())
     lines = [
         f"{result.path_count:,} paths, {result.months} months, seed {result.seed}, {result.backend} "
-        f"{result.dtype}, {rate:,.0f} paths/s ({phases} s)",
-        f"digest {result.digest[:16]}",
+        f"{result.dtype}, {rate:,.0f} paths/s",
+        f"seconds: {phases}; digest {result.digest[:16]}",
     ]
     if result.passed_over:
-        lines.append("passed over: " + "; ".join(result.passed_over))
+        lines += [f"passed over {why}" for why in result.passed_over]
     return lines
 
 
@@ -122,7 +127,7 @@ def print_backends(scenario: Scenario) -> None:
         mark = "[green]yes[/]" if found.works else "[red]no[/]"
         if name == chosen:
             mark += " (auto)"
-        table.add_row(name, mark, found.why, _kernel_state(name, found.works, scenario))
+        table.add_row(name, mark, escape(found.why), _kernel_state(name, found.works, scenario))
     screen.print(table)
 
 

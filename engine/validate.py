@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
+import re
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError, create_model
@@ -18,6 +21,9 @@ class ConfigError(ValueError):
 
 
 _FORBID = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+_NAME = r"^[a-z][a-z0-9_]*$"
+_NAME_WANTED = "small letters, digits and underscores, beginning with a letter"
+_FEW = 21  # elements of a value that a message shows at most
 _models: dict[type, type[BaseModel]] = {}
 
 
@@ -26,7 +32,7 @@ def schema(cls: type) -> type[BaseModel]:
     if cls not in _models:
         declared: dict[str, Any] = {name: _field(d) for name, d in cls.fields.items()}  # type: ignore[attr-defined]
         if issubclass(cls, Row):
-            declared["name"] = (Annotated[str, Strict(), Field(pattern=r"^[a-z][a-z0-9_]*$")], ...)
+            declared["name"] = (Annotated[str, Strict(), Field(pattern=_NAME)], ...)
         _models[cls] = create_model(cls.__name__, __config__=_FORBID, **declared)
     return _models[cls]
 
@@ -78,7 +84,7 @@ def collect(cls: type, values: dict[str, Any], where: str, problems: list[str]) 
     try:
         done = schema(cls)(**values).model_dump()
     except ValidationError as error:
-        problems += [explain(e, where, cls) for e in error.errors()]
+        problems += [explain(e, where, cls, values) for e in error.errors()]
         return {}
     for name, declared in cls.fields.items():  # type: ignore[attr-defined]
         if isinstance(declared, Rows):
@@ -90,33 +96,118 @@ def collect(cls: type, values: dict[str, Any], where: str, problems: list[str]) 
     return done
 
 
-def explain(error: Any, where: str, cls: type | None = None) -> str:
-    """One line of a pydantic error: field, value, what would be right."""
-    path = where
+def explain(error: Any, where: str, cls: type | None = None, values: Any = None) -> str:
+    """One line of a pydantic error: field, value, what would be right. Rows go by their names."""
+    path, fields, declared, at = where, getattr(cls, "fields", {}), None, values
+    depth = 0  # within a vector or matrix
     for part in error["loc"]:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+        if isinstance(part, str):
+            declared, depth = fields.get(part), 0
+            path += f".{key_text(part)}" if path else key_text(part)
+        elif isinstance(declared, Rows):
+            fields, declared = declared.row.fields, None
+            path += f".{_row_name(at, part)}"
+        else:
+            path += f"[{part}]"
+            depth += 1
+        at = _inside(at, part)
     kind, value = error["type"], error.get("input")
     if kind == "extra_forbidden":
-        return f"{path}: unknown key{_near(error['loc'], cls)}"
+        return f"{path}: unknown key{near(str(error['loc'][-1]), list(fields))}"
     if kind == "missing":
-        return f"{path}: missing; it is required"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    message = message.replace("Input should be", "should be").replace("Input should", "should")
-    shown = repr(value)
-    if len(shown) > 60:
-        shown = shown[:57] + "..."
-    return f"{path} = {shown}: {message}"
+        return f"{path}: missing; every row should have a {error['loc'][-1]}"
+    return f"{path} = {shown(value)}: should be {_wanted(declared, str(error['loc'][-1]), path, depth, value)}"
 
 
-def _near(loc: tuple[Any, ...], cls: type | None) -> str:
-    from difflib import get_close_matches
+def _inside(at: Any, part: str | int) -> Any:
+    try:
+        return at[part]
+    except (KeyError, IndexError, TypeError):
+        return None
 
-    fields: dict[str, Declared] = getattr(cls, "fields", {})
-    for part in loc[:-1]:
-        declared = fields.get(part) if isinstance(part, str) else None
-        if isinstance(declared, Rows):
-            fields = declared.row.fields
-    close = get_close_matches(str(loc[-1]), list(fields), n=1)
+
+def _row_name(rows: Any, index: int) -> str:
+    row = _inside(rows, index)
+    name = row.get("name") if isinstance(row, dict) else None
+    return key_text(name) if isinstance(name, str) else "?"
+
+
+def _wanted(declared: Declared | None, name: str, path: str, depth: int, value: Any) -> str:
+    """What a declared field takes, in words."""
+    if isinstance(declared, Parameter):
+        default = declared.default
+        for _ in range(depth):
+            default = default[0]
+        unit = "" if declared.unit == "1" else f" ({declared.unit})"
+        text = f"{_shape(default)}{_range(declared.bounds)}{unit}"
+        if isinstance(default, list | tuple) and isinstance(value, list) and len(value) != len(default):
+            text += f"; it has {len(value)}"
+        return text
+    if isinstance(declared, Rows):
+        if isinstance(value, list):
+            return f"at least {declared.least} row{'s' if declared.least > 1 else ''}, each under [[{path}]]"
+        return f"rows, each under [[{path}]] in double brackets"
+    if isinstance(declared, Setting):
+        if name == "name" and declared.default == "":
+            return f"a name in quotes: {_NAME_WANTED}"
+        if declared.choices:
+            return " or ".join(map(shown, declared.choices)) + near(value, list(declared.choices), listed=False)
+        if isinstance(declared.default, bool):
+            return "true or false"
+        if isinstance(declared.default, int):
+            return f"a whole number{_range(declared.bounds)}"
+        return "text in quotes"
+    return f"a row with a name, under [[{path.rpartition('.')[0]}]] in double brackets"
+
+
+def _shape(default: Any) -> str:
+    if not isinstance(default, list | tuple):
+        return "a finite number"
+    if isinstance(default[0], list | tuple):
+        return f"{len(default)} lists of {len(default[0])} finite numbers"
+    return f"a list of {len(default)} finite numbers"
+
+
+def _range(bounds: dict[str, float]) -> str:
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    parts = [f"{word} {bounds[key]:,}" for key, word in words.items() if key in bounds]
+    return f" {' and '.join(parts)}" if parts else ""
+
+
+def near(given: Any, known: list[str], *, listed: bool = True) -> str:
+    """``; did you mean 'x'?``, or what is known where nothing is near."""
+    close = get_close_matches(given.lower(), known, n=1) if isinstance(given, str) else []
     if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known are {', '.join(fields)}" if 0 < len(fields) <= 12 else ""
+        return f"; did you mean {shown(close[0])}?"
+    return f"; known are {', '.join(known)}" if known and listed else ""
+
+
+def key_text(key: str) -> str:
+    """A key as TOML would spell it, on one line."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else shown(key)
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """A value as TOML would spell it, on one line and cut where it is long."""
+    text = _spelt(value, most)
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def _spelt(value: Any, most: int, depth: int = 3) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return repr(value[: most + 1])
+    if isinstance(value, int) and abs(value) >= 10**most:
+        return f"a whole number of {value.bit_length()} bits"
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_spelt(v, most, depth - 1) for v in value[:_FEW])}]" if depth else "[...]"
+    if isinstance(value, dict):
+        if not depth:
+            return "{...}"
+        pairs = (f"{k!s:.60} = {_spelt(v, most, depth - 1)}" for k, v in list(value.items())[:_FEW])
+        text = f"{{{', '.join(pairs)}}}"
+        return text if text.isprintable() else repr(text)
+    return repr(value)

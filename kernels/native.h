@@ -211,6 +211,13 @@ INLINE F v_uniform(U u) {
 // ---- bits
 INLINE U v_shl(U x, I n) { return x << (U)n; }
 INLINE U v_shr(U x, I n) { return x >> (U)n; }
+#if OB_AVX512 && defined(__AVX512VPOPCNTDQ__)
+#if OB_DOUBLE
+INLINE I v_popcount(U x) { return (I)_mm256_popcnt_epi32((__m256i)x); }
+#else
+INLINE I v_popcount(U x) { return (I)_mm512_popcnt_epi32((__m512i)x); }
+#endif
+#else
 INLINE I v_popcount(U x) {
   x = x - ((x >> 1) & 0x55555555u);
   x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);
@@ -218,6 +225,7 @@ INLINE I v_popcount(U x) {
   x = x + (x >> 8);
   return (I)((x + (x >> 16)) & 0x3Fu);
 }
+#endif
 
 // ---- tables and per-path arrays; every index is clamped
 INLINE I ob_clamp(I i, int n) { return v_max(v_min(i, v_spread(n - 1)), I{}); }
@@ -227,11 +235,11 @@ INLINE T s_take(const T* column, int n, int i) { return column[ob_clamp(i, n)]; 
 template <class V, class T>
 INLINE V ob_gather(const T* from, I i) {
   V r;
-#if OB_AVX512
+#if OB_AVX512 && !OB_DOUBLE
+  r = (V)_mm512_i32gather_epi32((__m512i)i, from, 4);
+#elif OB_AVX512
   if constexpr (sizeof(T) == 8) {
     r = (V)_mm512_i32gather_pd((__m256i)i, from, 8);
-  } else if constexpr (sizeof(V) == 64) {
-    r = (V)_mm512_i32gather_epi32((__m512i)i, from, 4);
   } else {
     r = (V)_mm256_i32gather_epi32((const int*)from, (__m256i)i, 4);
   }
@@ -240,8 +248,24 @@ INLINE V ob_gather(const T* from, I i) {
 #endif
   return r;
 }
+#if OB_AVX512 && !OB_DOUBLE
+// A table of up to 32 entries lies in two registers: a permutation is several times faster than a gather.
+// Columns are padded (see pack), so both loads stay inside.
+INLINE F v_take(const real* column, int n, I i) {
+  const I at = ob_clamp(i, n);
+  if (n > 32) return ob_gather<F>(column, at);
+  return _mm512_permutex2var_ps(_mm512_loadu_ps(column), (__m512i)at, _mm512_loadu_ps(column + 16));
+}
+INLINE I v_take(const int* column, int n, I i) {
+  const I at = ob_clamp(i, n);
+  if (n > 32) return ob_gather<I>(column, at);
+  return (I)_mm512_permutex2var_epi32(_mm512_loadu_si512(column), (__m512i)at,
+                                      _mm512_loadu_si512(column + 16));
+}
+#else
 INLINE F v_take(const real* column, int n, I i) { return ob_gather<F>(column, ob_clamp(i, n)); }
 INLINE I v_take(const int* column, int n, I i) { return ob_gather<I>(column, ob_clamp(i, n)); }
+#endif
 
 INLINE I ob_lanes() {
   I r;
@@ -266,11 +290,12 @@ INLINE V v_get(const V* a, int n, I i) {
 }
 template <class V>
 INLINE void v_set(V* a, int n, I i, V x, M active) {
-#if OB_AVX512
+#if OB_AVX512 && !OB_DOUBLE
   const I at = ob_clamp(i, n) * OB_LANES + ob_lanes();
-  if constexpr (sizeof(V) == 64 && OB_LANES == 16) {
-    _mm512_mask_i32scatter_epi32(a, active, (__m512i)at, (__m512i)x, 4);
-  } else if constexpr (sizeof(V) == 64) {
+  _mm512_mask_i32scatter_epi32(a, active, (__m512i)at, (__m512i)x, 4);
+#elif OB_AVX512
+  const I at = ob_clamp(i, n) * OB_LANES + ob_lanes();
+  if constexpr (sizeof(V) == 64) {
     _mm512_mask_i32scatter_pd(a, active, (__m256i)at, (__m512d)x, 8);
   } else {
     _mm256_mask_i32scatter_epi32(a, active, (__m256i)at, (__m256i)x, 4);
@@ -300,7 +325,8 @@ INLINE bool s_not(bool m) { return !m; }
 template <class T>
 INLINE T s_sel(bool m, T a, T b) { return m ? a : b; }
 INLINE real s_real(int i) { return (real)i; }
-INLINE int s_int(real x) { return (int)(x > R(-1.0e9) ? (x < R(1.0e9) ? x : R(1.0e9)) : R(-1.0e9)); }
+// Through the vector: without trapping math g++ makes (real)(int)x a truncation, where -0.5 gives -0.
+INLINE int s_int(real x) { return v_int(v_spread(x))[0]; }
 INLINE word s_bits(int i) { return (word)i; }
 INLINE int s_signed(word u) { return (int)u; }
 INLINE real s_uniform(word u) { return v_uniform(v_spread(u))[0]; }

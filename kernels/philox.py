@@ -80,6 +80,14 @@ class Draws:
                 draws += [r * xp.cos2pi(u), r * xp.sin2pi(u)]
         return draws[0] if count == 1 else tuple(draws[:count])
 
+    def mixed(self, name: str, index: Any = 0) -> tuple[Any, Any, Any, Any]:
+        """Two uniforms and two standard normals, from one block: words 0 and 1, and the pair (2, 3)."""
+        xp = self._xp
+        words = self.words(name, index)
+        r = xp.sqrt(-2.0 * xp.log(xp.uniform(words[2])))
+        u = xp.uniform(words[3])
+        return xp.uniform(words[0]), xp.uniform(words[1]), r * xp.cos2pi(u), r * xp.sin2pi(u)
+
     def _blocks(self, name: str, count: int, index: Any) -> list[tuple[Any, Any, Any, Any]]:
         blocks = -(-count // 4)
         if blocks == 1:

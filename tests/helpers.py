@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overbuilt.kernels import backends
-from overbuilt.kernels.backends import Output, native
+from overbuilt.kernels.backends import Kernel, Output, native
 from overbuilt.kernels.passes import optimize
 from overbuilt.kernels.trace import Model, trace
 
@@ -154,6 +154,18 @@ def why_not(backend: str) -> str:
     return variant.missing() if variant else backends.status(backend).why
 
 
+def compile_on(backend: str, model: Model, dtype: str, *, optimized: bool = True) -> Kernel:
+    """The model's kernel on one backend: a name, or a native variant as text."""
+    program = trace(model, dtype == "float64")
+    if optimized:
+        program = optimize(program)
+    variant = next((v for v in VARIANTS if str(v) == backend), None)
+    if variant is None:
+        return backends.compile(backend, model, program, dtype)
+    with compiled_with(variant):
+        return backends.compile("native", model, program, dtype)
+
+
 def run(
     backend: str,
     model: Model,
@@ -166,16 +178,8 @@ def run(
     series: bool = False,
     optimized: bool = True,
 ) -> Output:
-    """The model on one backend: a name, or a native variant as text."""
-    program = trace(model, dtype == "float64")
-    if optimized:
-        program = optimize(program)
-    variant = next((v for v in VARIANTS if str(v) == backend), None)
-    if variant is None:
-        kernel = backends.compile(backend, model, program, dtype)
-    else:
-        with compiled_with(variant):
-            kernel = backends.compile("native", model, program, dtype)
+    """The model compiled and run on one backend."""
+    kernel = compile_on(backend, model, dtype, optimized=optimized)
     return kernel.run(model, seed, first, paths, months, series)
 
 

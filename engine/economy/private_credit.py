@@ -124,6 +124,11 @@ class PrivateCredit(System):
         book = arrange(loans)
         self.groups, self.patterns = len(book.group_size), len(book.patterns)
         self.vintages = bool((book.group_start > 0).any())
+        # where all loans of a group lose alike, LGD is looked up in the small table of groups
+        self.lgd_by_group = all(
+            len({(x.lgd, x.sector, x.rating) for x in book.loans[a : a + n]}) == 1
+            for a, n in zip(book.group_first, book.group_size, strict=True)
+        )
         tables = student_tables(self.nu) if self.copula == "student_t" else {}
         return self._columns(book) | tables
 
@@ -139,9 +144,10 @@ class PrivateCredit(System):
             "group_own": np.sqrt(1.0 - book.group_rho),
             "started": book.started,
             "loan_exposure": np.array([x.exposure for x in loans]),
-            "loan_lgd": np.array([x.lgd for x in loans]),
             "loan_end": np.array([x.end for x in loans]),
         }
+        heads = book.group_first if self.lgd_by_group else np.arange(len(loans))
+        made["stated_lgd"] = np.array([loans[i].lgd for i in heads])
         if self.method == "each":
             made["loan_stream"] = streams([x.loan for x in loans])
         if self.stress:
@@ -149,9 +155,9 @@ class PrivateCredit(System):
             weight = {r.name.upper(): r.refinancing for r in self.rating}
             made |= {
                 **{f"beta_{k}": book.patterns[:, j].copy() for j, k in enumerate(DRIVERS)},
-                "loan_collateral": np.array([collateral[x.sector] for x in loans]),
+                "collateral": np.array([collateral[loans[i].sector] for i in heads]),
+                "shift": _shifts([loans[i] for i in heads]),
                 "loan_weight": np.array([weight[x.rating] for x in loans]),
-                "loan_shift": frye_jacobs_shift(*(np.array(v) for v in zip(*((x.pd, x.lgd, x.rho) for x in loans), strict=True))),
                 "matures": book.matures,
                 "maturity_loan": book.maturity_loan,
                 "maturity_group": book.maturity_group,
@@ -274,7 +280,8 @@ class PrivateCredit(System):
 
     def stressed_lgd(self, xp: Any, market: Any, row: Any, g: Any) -> Any:
         """Recovery falls with the collateral; without collateral LGD follows the default rate."""
-        stated = self.loan_lgd[row]
+        which = g if self.lgd_by_group else row
+        stated = self.stated_lgd[which]
         if not self.stress:
             return stated
         rate = self._true_hazard(market.path, g) * xp.get(market.speed, self.group_pattern[g])
@@ -282,8 +289,8 @@ class PrivateCredit(System):
             quantile = xp.ndtri(-xp.expm1(-rate))
         else:
             quantile = self._quantile(xp, market.path, g, rate)
-        unsecured = frye_jacobs_lgd(xp, quantile, self.loan_shift[row])
-        cover = self.loan_collateral[row]
+        unsecured = frye_jacobs_lgd(xp, quantile, self.shift[which])
+        cover = self.collateral[which]
         secured = xp.clip(1.0 - (1.0 - stated) * xp.exp(-cover * market.shortfall), 0.0, 1.0)
         return xp.where(cover > 0.0, secured, unsecured)
 
@@ -332,3 +339,8 @@ class PrivateCredit(System):
         before = xp.ndtr(-self._quantile(xp, path, g, hazard))
         after = xp.ndtr(-self._quantile(xp, path, g, more))
         return 1.0 - after / xp.maximum(before, 1e-30)
+
+
+def _shifts(loans: list[Loan]) -> np.ndarray:
+    pd, lgd, rho = (np.array(v) for v in zip(*((x.pd, x.lgd, x.rho) for x in loans), strict=True))
+    return frye_jacobs_shift(pd, lgd, rho)

@@ -166,8 +166,9 @@ class Rental(System):
 
     def _wars(self, xp: Any, war: Any, tight: Any, draw: Any) -> tuple[Any, Any]:
         odds = xp.where(tight < 1.0, self.odds_war_rate_glut, self.odds_war_rate)
-        begins = draw.uniform("war") < odds
-        cut = self.war_size + self.war_spread * draw.normal("war_size")
+        u, _, size, _ = draw.mixed("war")
+        begins = u < odds
+        cut = self.war_size + self.war_spread * size
         fading = war * xp.exp(-DT * math.log(2.0) / self.war_half_life)
         return fading + xp.where(begins, cut, 0.0), xp.where(begins, 1.0, 0.0)
 

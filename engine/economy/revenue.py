@@ -187,13 +187,14 @@ class Revenue(System):
         }
 
     def step(self, xp: Any, s: Any, up: Any, draw: Any) -> dict[str, Any]:
-        regime = self._next_regime(xp, s.regime, draw.uniform("regime"))
+        u, _, noise, _ = draw.mixed("regime")
+        regime = self._next_regime(xp, s.regime, u)
         headline = self._grow(xp, s, regime, up.shocks.revenue)
         moving = (headline - s.headline) / DT
         slope = xp.where(regime == 0, s.slope + (moving - s.slope) * (1.0 - xp.exp(-0.5 * DT)), s.slope)
 
         # the oldest cohort ends: part renews at full price, the rest leaves; sales make up the headline
-        noise, *news = draw.normal("news", 1 + len(self.company))
+        news = draw.normal("news", max(len(self.company), 2))
         renewed = self._renewed(xp, regime, noise)
         slot = xp.clock(up.month, self.promo_months)
         ending = xp.get(s.cohorts, slot)
@@ -242,11 +243,11 @@ class Revenue(System):
         odds = usual / (1.0 - usual) * xp.exp(self.renewal_noise * noise)
         return odds / (1.0 + odds)
 
-    def _companies(self, xp: Any, s: Any, rate: Any, news: list[Any]) -> dict[str, Any]:
+    def _companies(self, xp: Any, s: Any, rate: Any, news: tuple[Any, ...]) -> dict[str, Any]:
         keep = xp.exp(-self.share_reversion * DT)
         spread = xp.sqrt((1.0 - keep * keep) / (2.0 * self.share_reversion))
         scores, weights = {}, {}
-        for company, z in zip(self.company, news, strict=True):
+        for company, z in zip(self.company, news, strict=False):
             key = f"score_{company.name}"
             home = xp.log(company.revenue_2025 / self.revenue_2025)
             scores[key] = home + (getattr(s, key) - home) * keep + company.volatility * spread * z

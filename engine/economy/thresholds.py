@@ -11,9 +11,13 @@ _STEP = 1.0 / 32.0
 
 
 def gaussian_threshold(xp: Any, x: Any) -> Any:
-    """-log(1 - Phi(x)): exact in both tails."""
+    """-log(1 - Phi(x)), accurate in both tails with one logarithm."""
     tail = xp.ndtr(-xp.abs(x))
-    return xp.where(x < 0.0, -xp.log1p(-tail), -xp.log(tail))
+    rest = 1.0 - tail
+    below = x < 0.0
+    # what 1 - tail lost to rounding, as log1p would put back
+    lost = xp.where(below, (tail - (1.0 - rest)) / rest, 0.0)
+    return lost - xp.log(xp.where(below, rest, tail))
 
 
 def frye_jacobs_shift(pd: np.ndarray, lgd: np.ndarray, rho: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from ..program import Program
 from ..trace import Model
 
 DTYPES = ("float32", "float64")
+COLUMN_PADDING = 32  # entries after the last column: a short table may be loaded as two whole vectors
 
 
 class BackendError(RuntimeError):
@@ -56,12 +57,12 @@ def pack(program: Program, model: Model, dtype: str) -> Packed:
         ints += [used[kind], len(data)]
         parts[kind].append(data)
         used[kind] += len(data)
-    none = [np.zeros(1)]
+    padding = np.zeros(COLUMN_PADDING)
     return Packed(
         np.array(reals + [0.0], dtype),
         np.array(ints + [0], np.int32),
-        np.concatenate(parts["f"] or none).astype(dtype),
-        np.concatenate(parts["i"] or none).astype(np.int32),
+        np.concatenate([*parts["f"], padding]).astype(dtype),
+        np.concatenate([*parts["i"], padding]).astype(np.int32),
     )
 
 

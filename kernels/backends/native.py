@@ -112,6 +112,17 @@ class NativeKernel:
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
     def run(self, model: Model, seed: int, first: int, count: int, months: int, series: bool) -> Output:
+        below = (1 << 32) - (first & 0xFFFFFFFF)
+        if below < count:  # a vector has one high word for all its paths
+            parts = (
+                self.run(model, seed, first, below, months, series),
+                self.run(model, seed, first + below, count - below, months, series),
+            )
+            return Output(
+                np.concatenate([p.metrics for p in parts], axis=1),
+                np.concatenate([p.series for p in parts if p.series is not None], axis=2) if series else None,
+                np.concatenate([p.bad for p in parts]),
+            )
         packed = pack(self.program, model, self.dtype)
         stride = -(-count // PAD) * PAD
         metrics = np.empty((len(model.metrics), stride), self.dtype)
