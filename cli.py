@@ -26,11 +26,11 @@ def _fail(lines: list[str], code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _load(scenario: str, overrides: tuple[str, ...]) -> Any:
+def _load(scenario: str, overrides: tuple[str, ...], problems: list[str]) -> Any:
+    """The scenario, or None and ``problems``."""
     from .engine.scenario import load, parse_override
     from .engine.validate import ConfigError
 
-    problems: list[str] = []
     wanted = {}
     for text in overrides:
         try:
@@ -39,20 +39,67 @@ def _load(scenario: str, overrides: tuple[str, ...]) -> Any:
         except ConfigError as error:
             problems += error.problems
     try:
-        loaded = load(scenario, wanted)
+        return load(scenario, wanted)
     except ConfigError as error:
         problems += error.problems
+    return None
+
+
+def _load_or_fail(scenario: str, overrides: tuple[str, ...] = ()) -> Any:
+    problems: list[str] = []
+    loaded = _load(scenario, overrides, problems)
+    if problems:
+        _fail(problems, BAD_INPUT)
+    return loaded
+
+
+def _load_to_run(
+    scenario: str,
+    overrides: tuple[str, ...],
+    run: tuple[int, int, int | None, str, str],
+    out: str | None,
+) -> Any:
+    """The scenario; exit with all that is wrong with it, with the run's arguments and its folder."""
+    from .engine.result import check_writable
+    from .engine.simulate import check_run
+    from .engine.validate import ConfigError
+
+    problems: list[str] = []
+    loaded = _load(scenario, overrides, problems)
+    paths, seed, months, dtype, backend = run
+    if months is None:
+        months = loaded.months if loaded else 1
+    try:
+        check_run(paths, seed, months, dtype, backend)
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        if out is not None:
+            check_writable(out)
+    except ConfigError as error:
+        problems += error.problems
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        problems.append(f"--out {out}: cannot be written ({error.strerror})")
+    if out == "":
+        problems.append("--out '': should name a folder")
     if problems:
         _fail(problems, BAD_INPUT)
     return loaded
 
 
 _set = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a value: revenue.volatility=0.2."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a value: revenue.volatility=0.2.",
 )
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="overbuilt")
 def main() -> None:
     """Is the AI build-out overbuilt, and who loses if it is?
@@ -70,12 +117,20 @@ def main() -> None:
 @click.argument("scenario")
 @click.option("--paths", default=100_000, show_default=True, help="How many paths.")
 @click.option("--seed", default=0, show_default=True, help="Seed, 0 to 2^64 - 1.")
-@click.option("--backend", default="auto", show_default=True, metavar="NAME", help=", ".join(BACKENDS) + ".")
-@click.option("--dtype", default="float32", show_default=True, metavar="TYPE", help="float32 or float64.")
+@click.option(
+    "--backend", default="auto", show_default=True, metavar="NAME", help=", ".join(BACKENDS) + "."
+)
+@click.option(
+    "--dtype", default="float32", show_default=True, metavar="TYPE", help="float32 or float64."
+)
 @click.option("--months", type=int, help="Horizon, 1 to 240 (default: the scenario's).")
 @_set
-@click.option("--out", metavar="DIR", help="Write manifest.json, summary.csv and series.parquet there.")
-@click.option("--format", "style", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "--out", metavar="DIR", help="Write manifest.json, summary.csv and series.parquet there."
+)
+@click.option(
+    "--format", "style", type=click.Choice(["table", "json"]), default="table", show_default=True
+)
 def run(
     scenario: str,
     paths: int,
@@ -95,17 +150,13 @@ def run(
       overbuilt run linear --set rental.war_rate=0.1 --out runs/linear
       overbuilt run my_book.toml --backend native --format json
     """
-    from .engine.result import check_writable
-    from .engine.simulate import check_run, simulate
+    from .engine.simulate import simulate
     from .engine.validate import ConfigError
     from .kernels.backends.base import BackendError
     from .kernels.trace import TraceError
 
-    loaded = _load(scenario, overrides)
+    loaded = _load_to_run(scenario, overrides, (paths, seed, months, dtype, backend), out)
     try:
-        check_run(paths, seed, loaded.months if months is None else months, dtype, backend)
-        if out is not None:
-            check_writable(out)
         with _Progress(style == "table") as progress:
             result = simulate(loaded, paths, seed, backend, dtype, months=months, progress=progress)
         if out is not None:
@@ -128,7 +179,9 @@ def run(
         first = next(iter(result.bad_paths.items()), None)
         click.echo(
             f"warning: {result.bad_count} of {paths} paths had a non-finite state and are left out; "
-            f"the first is path {first[0]} in month {first[1]}" if first else "",
+            f"the first is path {first[0]} in month {first[1]}"
+            if first
+            else "",
             err=True,
         )
 
@@ -145,11 +198,13 @@ def check(scenario: str, overrides: tuple[str, ...]) -> None:
     """
     from .engine.tables import print_scenario
 
-    print_scenario(_load(scenario, overrides))
+    print_scenario(_load_or_fail(scenario, overrides))
 
 
 @main.command()
-@click.option("--scenario", default="base", show_default=True, help="Whose kernel to look for in the cache.")
+@click.option(
+    "--scenario", default="base", show_default=True, help="Whose kernel to look for in the cache."
+)
 def backends(scenario: str) -> None:
     """What can run here, what cannot and how to get it.
 
@@ -159,7 +214,7 @@ def backends(scenario: str) -> None:
     """
     from .engine.tables import print_backends
 
-    print_backends(_load(scenario, ()))
+    print_backends(_load_or_fail(scenario))
 
 
 class _Progress:

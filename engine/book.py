@@ -80,7 +80,19 @@ def homogeneous(loans: int, pd: float, rho: float, lgd: float, exposure: float) 
     never = 1 << 20
     betas = (0.0, 0.0, 0.0, 0.0)
     return [
-        Loan(f"loan{i + 1}", "any", "ANY", exposure / loans, pd, rho, lgd, betas, 0, never, "private_credit")
+        Loan(
+            f"loan{i + 1}",
+            "any",
+            "ANY",
+            exposure / loans,
+            pd,
+            rho,
+            lgd,
+            betas,
+            0,
+            never,
+            "private_credit",
+        )
         for i in range(loans)
     ]
 
@@ -99,8 +111,13 @@ def read_book(path: Path, sectors: set[str], ratings: set[str]) -> tuple[list[Lo
             missing = [c for c in COLUMNS if c not in names]
             twice = [c for c in COLUMNS if names.count(c) > 1]
             if missing or twice:
-                found = [f"{path.name}: column {c} missing; it should have {', '.join(COLUMNS)}" for c in missing]
-                return [], found + [f"{path.name}: column {c} stands twice; it should stand once" for c in twice]
+                found = [
+                    f"{path.name}: column {c} missing; it should have {', '.join(COLUMNS)}"
+                    for c in missing
+                ]
+                return [], found + [
+                    f"{path.name}: column {c} stands twice; it should stand once" for c in twice
+                ]
             records = [(reader.line_num, record) for record in reader]
     except FileNotFoundError:
         return [], [f"private_credit.book = {asked}: no such file; it should name a CSV file"]
@@ -108,7 +125,9 @@ def read_book(path: Path, sectors: set[str], ratings: set[str]) -> tuple[list[Lo
         return [], [f"private_credit.book = {asked}: not text in UTF-8; it should be a CSV file"]
     except (OSError, ValueError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
-        return [], [f"private_credit.book = {asked}: cannot be read ({reason}); it should be a CSV file"]
+        return [], [
+            f"private_credit.book = {asked}: cannot be read ({reason}); it should be a CSV file"
+        ]
     problems: list[str] = []
     if not records:
         problems.append(f"{path.name}: no loans; there should be at least one row")
@@ -117,11 +136,23 @@ def read_book(path: Path, sectors: set[str], ratings: set[str]) -> tuple[list[Lo
     for number, record in records:
         where = f"{path.name} line {number}"
         before = len(problems)
+        if None in record:  # a decimal or thousands comma, most often
+            problems.append(
+                f"{where}: more than the header's {len(names)} fields; numbers should have no commas"
+            )
+            continue
+        if None in record.values():
+            problems.append(
+                f"{where}: fewer than the header's {len(names)} fields; it should have as many"
+            )
+            continue
         name = (record["loan"] or "").strip()
         if not name:
             problems.append(f"{where}: loan = {name!r}: should be an id, which is not empty")
         elif name in seen:
-            problems.append(f"{where}: loan = {shown(name)}: stands in line {seen[name]} already; ids should differ")
+            problems.append(
+                f"{where}: loan = {shown(name)}: stands in line {seen[name]} already; ids should differ"
+            )
         seen.setdefault(name, number)
         for column, known in (("sector", sectors), ("rating", ratings)):
             if record[column] not in known:
@@ -136,7 +167,9 @@ def read_book(path: Path, sectors: set[str], ratings: set[str]) -> tuple[list[Lo
                 f"{where}: end_month = {months['end_month']}: should be after start_month = {months['start_month']}"
             )
         if len(problems) == before:
-            betas = tuple(reals[f"beta_{k}"] for k in ("rental", "spread", "window", "displacement"))
+            betas = tuple(
+                reals[f"beta_{k}"] for k in ("rental", "spread", "window", "displacement")
+            )
             loans.append(
                 Loan(
                     name, record["sector"], record["rating"], reals["exposure_usd_bn"], reals["pd_1y"],
@@ -159,7 +192,11 @@ def _real(text: str | None, column: str, where: str, problems: list[str]) -> flo
         value = math.nan
     open_low = column in ("exposure_usd_bn", "pd_1y", "lgd")
     open_high = column in ("pd_1y", "rho_residual")
-    inside = low <= value <= high and not (open_low and value == low) and not (open_high and value == high)
+    inside = (
+        low <= value <= high
+        and not (open_low and value == low)
+        and not (open_high and value == high)
+    )
     if not inside:
         problems.append(f"{where}: {column} = {_cell(text)}: should be {want}")
     return value
@@ -171,7 +208,9 @@ def _month(text: str | None, column: str, where: str, problems: list[str]) -> in
     except ValueError:
         value = -1
     if not 0 <= value <= 10_000:
-        problems.append(f"{where}: {column} = {_cell(text)}: should be a whole month from 0 to 10000")
+        problems.append(
+            f"{where}: {column} = {_cell(text)}: should be a whole month from 0 to 10000"
+        )
     return value
 
 

@@ -48,7 +48,9 @@ class Result:
     stamp: dict[str, str]
     passed_over: list[str] = field(default_factory=list)
     config: dict[str, Any] | None = field(default=None, repr=False)
-    recompute: Callable[[list[str]], dict[str, NDArray[Any]]] | None = field(default=None, repr=False)
+    recompute: Callable[[list[str]], dict[str, NDArray[Any]]] | None = field(
+        default=None, repr=False
+    )
 
     @cached_property
     def digest(self) -> str:
@@ -87,7 +89,10 @@ class Result:
         rows = []
         for month, ordered in enumerate(values, start=1):
             finite = ordered[np.isfinite(ordered)]
-            row = {"month": month, "mean": float(finite.mean(dtype=np.float64)) if len(finite) else math.nan}
+            row = {
+                "month": month,
+                "mean": float(finite.mean(dtype=np.float64)) if len(finite) else math.nan,
+            }
             row |= {name: _quantile(finite, level) for name, level in SERIES_LEVELS.items()}
             rows.append(row)
         return rows
@@ -108,7 +113,9 @@ class Result:
             known = ", ".join(self.statistics.names)
             raise ConfigError([f"metric {m!r}: unknown; known are {known}" for m in unknown])
         if self.recompute is None:
-            raise ConfigError(["paths: a loaded result has no model to compute them with; run it again"])
+            raise ConfigError(
+                ["paths: a loaded result has no model to compute them with; run it again"]
+            )
         table = pd.DataFrame(self.recompute(wanted))
         table.index.name = "path"
         return table
@@ -125,7 +132,9 @@ class Result:
             "digest": self.digest,
             "seconds": {k: round(v, 4) for k, v in self.seconds.items()},
             "bad_paths": self.bad_count,
-            "metrics": {m: {c: _plain(v[c]) for c in JSON_COLUMNS} for m, v in self.metrics.items()},
+            "metrics": {
+                m: {c: _plain(v[c]) for c in JSON_COLUMNS} for m, v in self.metrics.items()
+            },
         }
 
     def manifest(self) -> dict[str, Any]:
@@ -151,14 +160,18 @@ class Result:
         target.mkdir(parents=True, exist_ok=True)
         _write(target / "summary.csv", lambda p: self.summary().to_csv(p))
         if self.series_names and self.record is not None:
-            parts = [self.series(name).reset_index().assign(variable=name) for name in self.series_names]
+            parts = [
+                self.series(name).reset_index().assign(variable=name) for name in self.series_names
+            ]
             table = pa.Table.from_pandas(pd.concat(parts, ignore_index=True), preserve_index=False)
             units = {name: self.units[name] for name in self.series_names}
             meta = {**(table.schema.metadata or {}), b"units": json.dumps(units).encode()}
             whole = table.replace_schema_metadata(meta)
             _write(target / "series.parquet", lambda p: pq.write_table(whole, p))
         text = json.dumps(self.manifest(), indent=2)
-        _write(target / "manifest.json", lambda p: Path(p).write_text(text + "\n", encoding="utf-8"))
+        _write(
+            target / "manifest.json", lambda p: Path(p).write_text(text + "\n", encoding="utf-8")
+        )
         return target
 
 
@@ -205,4 +218,6 @@ def check_writable(folder: str) -> None:
         with tempfile.NamedTemporaryFile(dir=standing):
             pass
     except OSError as error:
-        raise ConfigError([f"--out {folder}: {standing} cannot be written ({error.strerror})"]) from None
+        raise ConfigError(
+            [f"--out {folder}: {standing} cannot be written ({error.strerror})"]
+        ) from None

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import os
 import tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from .economy import FLOW, SYSTEMS
 from .library import CONFIGS
-from .system import MAX_MONTHS, Economy, System
-from .validate import ConfigError, collect, explain
+from .system import MAX_MONTHS, Economy, Rows, System
+from .validate import ConfigError, collect, key_text, near, shown
 
 _MAX_DEPTH = 8  # of extends
+_MAX_NESTING = 8  # of tables and lists in a file; a config needs five
 _MAX_BYTES = 1 << 20  # of a config file
 
 
@@ -26,7 +30,9 @@ class _Head(BaseModel):
     title: Annotated[str, Strict()] = ""
     as_of: Annotated[str, Strict(), Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] = "2025-12"
     months: Annotated[int, Strict(), Field(ge=1, le=MAX_MONTHS)] = 60
-    systems: list[Annotated[str, Strict()]] = Field(default_factory=lambda: [s.key() for s in FLOW])
+    systems: list[Annotated[str, Strict()]] = Field(
+        default_factory=lambda: [s.key() for s in FLOW], min_length=1
+    )
 
 
 @dataclass(frozen=True)
@@ -63,54 +69,127 @@ def load(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> S
     table is named: ``"rental.generation.hopper.price"``. Raises ConfigError, whose ``problems`` list
     everything that is wrong.
     """
-    path = _find(str(name_or_path))
-    raw = _read(path, ())
     problems: list[str] = []
+    path = _find(str(name_or_path))
+    raw = _read(path, (), problems)
     for key, value in (overrides or {}).items():
-        _override(raw, key, value, problems)
+        _override(raw, key, copy.deepcopy(value), problems)
     scenario = _check(path, raw, problems)
     if problems or scenario is None:
         raise ConfigError(problems)
     return scenario
 
 
-def _find(name: str) -> Path:
+def _find(name: str, told_by: str = "") -> Path:
     if not name.endswith(".toml"):
         if name in shipped():
             return CONFIGS / f"{name}.toml"
-        from difflib import get_close_matches
-
-        close = get_close_matches(name, shipped(), n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"shipped are {', '.join(shipped())}"
-        raise ConfigError([f"scenario {name!r}: unknown; {hint} (a file's name ends in .toml)"])
+        hint = near(name, shipped())
+        raise ConfigError(
+            [f"{told_by}scenario {shown(name)}: unknown{hint} (a file's name ends in .toml)"]
+        )
     return Path(name)
 
 
-def _read(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
+def _read(path: Path, children: tuple[Path, ...], problems: list[str]) -> dict[str, Any]:
     """The config with everything it extends merged underneath."""
-    if path in children:
+    told_by = f"{children[-1].name}: extends: " if children else ""
+    path = Path(os.path.abspath(path)) if children else path
+    if any(os.path.abspath(path) == os.path.abspath(c) for c in children):
         chain = " -> ".join(p.name for p in (*children, path))
-        raise ConfigError([f"extends: {chain} goes in a circle"])
+        raise ConfigError(
+            [f"extends: {chain} goes in a circle; the last should extend none of the others"]
+        )
     if len(children) > _MAX_DEPTH:
-        raise ConfigError([f"extends: more than {_MAX_DEPTH} files deep at {path.name}"])
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ConfigError([f"{path}: larger than {_MAX_BYTES} bytes; a config should be smaller"])
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError([f"{path}: no such file"]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: cannot be read ({error})"]) from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError([f"{path}: not TOML: {error}"]) from None
+        raise ConfigError(
+            [f"extends: more than {_MAX_DEPTH} files deep at {path.name}; it should be fewer"]
+        )
+    raw = _parse(path, told_by)
     parent = raw.pop("extends", None)
-    if parent is None:
-        return raw
-    if not isinstance(parent, str):
-        raise ConfigError([f"{path.name}: extends = {parent!r}: should be a scenario's name or a .toml file"])
-    base = path.parent / parent
-    below = _read(base if parent.endswith(".toml") else _find(parent), (*children, path))
+    if parent is not None and not isinstance(parent, str):
+        raise ConfigError(
+            [
+                f"{path.name}: extends = {shown(parent)}: should be a scenario's name or a .toml file, in quotes"
+            ]
+        )
+    below: dict[str, Any] = {}
+    if parent is not None:
+        base = (
+            path.parent / parent
+            if parent.endswith(".toml")
+            else _find(parent, f"{path.name}: extends: ")
+        )
+        below = _read(base, (*children, path), problems)
+    for key, table in raw.items():
+        problems += _check_rows(key, table, below.get(key), path.name)
     return _merge(below, raw)
+
+
+def _parse(path: Path, told_by: str) -> dict[str, Any]:
+    """The text of a file as TOML gives it; ConfigError where it cannot be read."""
+    try:
+        if path.exists() and not path.is_file():
+            raise ConfigError([f"{told_by}{path}: no file; it should be a TOML file"])
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError(
+                [f"{told_by}{path}: should be smaller than {_MAX_BYTES:,} bytes, as configs are"]
+            )
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        if _deeper(raw, _MAX_NESTING):
+            raise ConfigError(
+                [f"{told_by}{path}: tables should be nested {_MAX_NESTING} deep at most"]
+            )
+    except ConfigError:
+        raise
+    except FileNotFoundError:
+        raise ConfigError([f"{told_by}{path}: no such file"]) from None
+    except OSError as error:
+        raise ConfigError(
+            [f"{told_by}{path}: cannot be read ({error.strerror or error})"]
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(
+            [f"{told_by}{path}: not text in UTF-8; it should be a TOML file"]
+        ) from None
+    except RecursionError:
+        raise ConfigError(
+            [f"{told_by}{path}: lists and tables should be nested {_MAX_NESTING} deep at most"]
+        ) from None
+    except ValueError as error:  # of TOML, with its line; or of a number too long
+        raise ConfigError([f"{told_by}{path}: not TOML: {error}"]) from None
+    return raw
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether tables and lists are nested deeper than this; never deep in recursion itself."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_deeper(v, levels - 1) for v in inner)
+
+
+def _check_rows(key: str, table: Any, below: Any, file: str) -> list[str]:
+    """One file names a row once (over files, rows of one name merge), and removes only what there is."""
+    found = []
+    for name, rows in table.items() if isinstance(table, dict) else ():
+        if not isinstance(rows, list):
+            continue
+        names = [r["name"] for r in rows if _is_rows([r])]
+        where = f"{key_text(key)}.{key_text(name)}"
+        found += [
+            f"{where}: the name {shown(n)} stands {names.count(n)} times in {file}; names should differ"
+            for n in dict.fromkeys(names)
+            if names.count(n) > 1
+        ]
+        if _is_table_of_rows([key, name]):
+            under = below.get(name) if isinstance(below, dict) else None
+            there = _row_names(under if isinstance(under, list) else [], [key, name])
+            found += [
+                f"{where}.{key_text(r['name'])}: there is no such row to remove{near(r['name'], there)}"
+                for r in rows
+                if _is_rows([r]) and r.get("remove") is True and r["name"] not in there
+            ]
+    return found
 
 
 def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
@@ -130,8 +209,10 @@ def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _is_rows(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(r, dict) and isinstance(r.get("name"), str) for r in value)
+def _is_rows(value: Any) -> TypeGuard[list[dict[str, Any]]]:
+    return isinstance(value, list) and all(
+        isinstance(r, dict) and isinstance(r.get("name"), str) for r in value
+    )
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -139,87 +220,162 @@ def parse_override(text: str) -> tuple[str, Any]:
     key, sign, value = text.partition("=")
     key = key.strip()
     if not sign or not key:
-        raise ConfigError([f"--set {text!r}: should be key=value, for example revenue.volatility=0.2"])
+        raise ConfigError(
+            [f"--set {shown(text)}: should be KEY=VALUE, for example revenue.volatility=0.2"]
+        )
     try:
-        return key, tomllib.loads(f"value = {value}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+        parsed = tomllib.loads(f"value = {value}")
+    except (ValueError, RecursionError):
         return key, value.strip()
+    return key, parsed["value"] if len(parsed) == 1 else value.strip()
 
 
 def _override(raw: dict[str, Any], key: str, value: Any, problems: list[str]) -> None:
-    parts = key.split(".")
+    where, parts = f"--set {key}", key.split(".")
+    if key == "extends":
+        problems.append(f"{where}: only a file can extend another; run the other scenario instead")
+        return
+    if _deeper(value, _MAX_NESTING):
+        problems.append(f"{where}: lists should be nested {_MAX_NESTING} deep at most")
+        return
     at: Any = raw
     for i, part in enumerate(parts[:-1]):
-        if isinstance(at, dict) and (part not in at or isinstance(at[part], dict | list)):
+        so_far = ".".join(parts[: i + 1])
+        if isinstance(at, dict):
             if part not in at:
-                at[part] = _default_rows(parts[: i + 1]) or {}
+                at[part] = [] if _is_table_of_rows(parts[: i + 1]) else {}
             at = at[part]
-        elif _is_rows(at) and part in (names := [r["name"] for r in at]):
-            at = at[names.index(part)]
         else:
-            problems.append(f"--set {key}: {'.'.join(parts[: i + 1])} is no table of the config")
+            row = _row(at, parts[:i], part)
+            if row is None:
+                rows = _row_names(at, parts[:i])
+                problems.append(f"{where}: there is no row {so_far}{near(part, rows)}")
+                return
+            at = row
+        if not isinstance(at, dict) and not (
+            isinstance(at, list) and _is_table_of_rows(parts[: i + 1])
+        ):
+            problems.append(
+                f"{where}: {so_far} is one value, not a table; set it whole, {so_far}=..."
+            )
             return
-    if not isinstance(at, dict):
-        problems.append(f"--set {key}: name a row first, for example {parts[0]}.{parts[-2]}.NAME.{parts[-1]}")
+    if isinstance(at, dict):
+        at[parts[-1]] = value
         return
-    at[parts[-1]] = value
+    rows = _row_names(at, parts[:-1])
+    example = f"{'.'.join(parts[:-1])}.{rows[0] if rows else 'NAME'}.{parts[-1]}"
+    problems.append(
+        f"{where}: should name a row first, for example {example}; rows are {', '.join(rows)}"
+    )
 
 
-def _default_rows(path: list[str]) -> list[dict[str, Any]] | None:
-    """The default rows of a table that the config does not spell out."""
-    from .system import Rows
+def _row(rows: list[Any], table: list[str], name: str) -> dict[str, Any] | None:
+    """The named row; a default row that the config does not mention is added to be changed."""
+    for row in rows:
+        if isinstance(row, dict) and row.get("name") == name:
+            return row
+    if name not in _default_rows(table):
+        return None
+    added: dict[str, Any] = {"name": name}
+    rows.append(added)
+    return added
 
-    if len(path) == 2 and path[0] in SYSTEMS:
-        declared = SYSTEMS[path[0]].fields.get(path[1])
-        if isinstance(declared, Rows):
-            return [dict(r) for r in declared.default]
-    return None
+
+def _row_names(rows: list[Any], table: list[str]) -> list[str]:
+    return list(dict.fromkeys([*_default_rows(table), *(r["name"] for r in rows if _is_rows([r]))]))
 
 
-def _fill_rows(key: str, table: dict[str, Any]) -> dict[str, Any]:
+def _is_table_of_rows(path: list[str]) -> bool:
+    return (
+        len(path) == 2
+        and path[0] in SYSTEMS
+        and isinstance(SYSTEMS[path[0]].fields.get(path[1]), Rows)
+    )
+
+
+def _default_rows(path: list[str]) -> list[str]:
+    """The names of the default rows of a table."""
+    declared = SYSTEMS[path[0]].fields[path[1]]
+    return [r["name"] for r in declared.default] if isinstance(declared, Rows) else []
+
+
+def _fill_rows(key: str, table: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     """Rows in the config edit and add to the default rows of the same table, by name."""
-    from .system import Rows
-
     filled = dict(table)
     for name, declared in SYSTEMS[key].fields.items():
-        if isinstance(declared, Rows) and _is_rows(table.get(name)):
-            filled[name] = _merge({"r": [dict(r) for r in declared.default]}, {"r": table[name]})["r"]
-            dropped = {r["name"] for r in table[name] if r.get("remove") is True}
-            filled[name] = [
-                {k: v for k, v in r.items() if k != "remove"} for r in filled[name] if r["name"] not in dropped
-            ]
+        given = table.get(name)
+        if not isinstance(declared, Rows) or not isinstance(given, list):
+            continue
+        named = [r for r in given if _is_rows([r])]
+        merged = _merge({"r": [dict(r) for r in declared.default]}, {"r": named})["r"]
+        for row in named:
+            where = f"{key}.{name}.{key_text(row['name'])}"
+            if not isinstance(row.get("remove", False), bool):
+                problems.append(f"{where}.remove = {shown(row['remove'])}: should be true or false")
+        kept = [
+            {k: v for k, v in r.items() if k != "remove"}
+            for r in merged
+            if r.get("remove") is not True
+        ]
+        filled[name] = kept + [r for r in given if not _is_rows([r])]
     return filled
+
+
+_HEAD_WANTED = {
+    "title": "text in quotes",
+    "as_of": 'a month in quotes, such as "2025-12"',
+    "months": f"a whole number from 1 to {MAX_MONTHS}",
+    "systems": "a list of names in quotes, at least one",
+}
+
+
+def _check_head(raw: dict[str, Any], problems: list[str]) -> _Head:
+    """The top level; what is wrong there takes its default, so that the rest is checked too."""
+    given = {k: v for k, v in raw.items() if k not in SYSTEMS}
+    try:
+        return _Head(**given)
+    except ValidationError as error:
+        wrong: dict[str, None] = {}
+        for e in error.errors():
+            key = str(e["loc"][0])
+            if e["type"] == "extra_forbidden":
+                problems.append(
+                    f"{key_text(key)}: unknown key{near(key, [*_Head.model_fields, *SYSTEMS])}"
+                )
+            elif key not in wrong:
+                problems.append(f"{key} = {shown(given[key])}: should be {_HEAD_WANTED[key]}")
+            wrong[key] = None
+    return _Head(**{k: v for k, v in given.items() if k not in wrong})
 
 
 def _check(path: Path, raw: dict[str, Any], problems: list[str]) -> Scenario | None:
     tables = {k: v for k, v in raw.items() if k in SYSTEMS}
-    try:
-        head = _Head(**{k: v for k, v in raw.items() if k not in SYSTEMS})
-    except ValidationError as error:
-        known = [*_Head.model_fields, *SYSTEMS]
-        problems += [_explain_head(e, known) for e in error.errors()]
-        head = _Head()
+    head = _check_head(raw, problems)
     unknown = [s for s in head.systems if s not in SYSTEMS]
-    problems += [f"systems: {s!r} is unknown; known are {', '.join(SYSTEMS)}" for s in unknown]
+    problems += [f"systems: {shown(s)} is unknown{near(s, list(SYSTEMS))}" for s in unknown]
     order = [s for s in SYSTEMS if s in head.systems]
     if not unknown and order != head.systems:
-        problems.append(f"systems = {head.systems}: should be in the order of flow, each once: {order}")
+        problems.append(
+            f"systems = [{', '.join(head.systems)}]: should be in the order of flow, each once: [{', '.join(order)}]"
+        )
     values: dict[str, Any] = head.model_dump()
     made: list[tuple[str, System]] = []
     for key in order:
         table = tables.pop(key, {})
         if not isinstance(table, dict):
-            problems.append(f"{key} = {table!r}: should be a table, [{key}]")
+            problems.append(f"{key} = {shown(table)}: should be a table, [{key}]")
             continue
         found: list[str] = []
-        checked = collect(SYSTEMS[key], _fill_rows(key, table), key, found)
+        checked = collect(SYSTEMS[key], _fill_rows(key, table, found), key, found)
         problems += found
         if not found:
             values[key] = checked
             system = SYSTEMS[key]._trusted(checked)
             system.folder = path.parent
             made.append((key, system))
-    problems += [f"{k}: set, but not among systems = {head.systems}" for k in tables]
+    problems += [
+        f"{k}: set, but not among systems; add it there or leave [{k}] out" for k in tables
+    ]
     for key, system in made:
         problems += system.check()
         problems += [
@@ -229,14 +385,25 @@ def _check(path: Path, raw: dict[str, Any], problems: list[str]) -> Scenario | N
         ]
     if problems:
         return None
-    return Scenario(path.stem, head.title, head.as_of, head.months, values, path.parent)
+    scenario = Scenario(path.stem, head.title, head.as_of, head.months, values, path.parent)
+    problems += _unusable(scenario)
+    return None if problems else scenario
 
 
-def _explain_head(error: Any, known: list[str]) -> str:
-    if error["type"] == "extra_forbidden":
-        from difflib import get_close_matches
-
-        close = get_close_matches(str(error["loc"][-1]), known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-        return f"{error['loc'][-1]}: unknown key; {hint}"
-    return explain(error, "")
+def _unusable(scenario: Scenario) -> list[str]:
+    """What is wrong with values that are each within bounds, but together give no finite numbers."""
+    with np.errstate(all="ignore"):
+        try:
+            economy = scenario.economy
+        except ConfigError as error:
+            return error.problems
+        except (ArithmeticError, ValueError) as error:
+            return [
+                f"{scenario.name}: its values give no finite start ({error}); some should be less extreme"
+            ]
+    found = {**economy.reals, **economy.columns}
+    return [
+        f"{name}: not finite as computed from {name.partition('.')[0]}'s values; some should be less extreme"
+        for name, value in found.items()
+        if not np.isfinite(value).all()
+    ]

@@ -77,7 +77,10 @@ def _whole(x: Any) -> bool:
 
 
 def plan(
-    model: Scenario | Economy | System, backend: str = "auto", dtype: str = "float32", months: int | None = None
+    model: Scenario | Economy | System,
+    backend: str = "auto",
+    dtype: str = "float32",
+    months: int | None = None,
 ) -> Plan:
     """Trace and compile. Raises BackendError where the backend cannot be used."""
     economy = as_economy(model)
@@ -153,7 +156,9 @@ def simulate(
     )
 
 
-def _timed(statistics: Statistics, number: int, values: NDArray[Any], bad: NDArray[np.int32]) -> float:
+def _timed(
+    statistics: Statistics, number: int, values: NDArray[Any], bad: NDArray[np.int32]
+) -> float:
     start = time.perf_counter()
     statistics.add(number, values, bad)
     return time.perf_counter() - start
@@ -162,8 +167,16 @@ def _timed(statistics: Statistics, number: int, values: NDArray[Any], bad: NDArr
 class _Runner:
     """Launches of any size in, whole blocks out."""
 
-    def __init__(self, plan: Plan, seed: int, paths: int, batch: int, progress: Progress | None) -> None:
-        self.plan, self.seed, self.paths, self.batch, self.progress = plan, seed, paths, batch, progress
+    def __init__(
+        self, plan: Plan, seed: int, paths: int, batch: int, progress: Progress | None
+    ) -> None:
+        self.plan, self.seed, self.paths, self.batch, self.progress = (
+            plan,
+            seed,
+            paths,
+            batch,
+            progress,
+        )
         self.seconds = 0.0
         self.record: NDArray[Any] | None = None
 
@@ -224,7 +237,9 @@ def _recompute(plan: Plan, seed: int, paths: int) -> Callable[[list[str]], dict[
         parts = []
         for first in range(0, paths, BLOCK):
             output = plan.run(seed, first, min(BLOCK, paths - first))
-            parts.append(np.concatenate([output.metrics[rows], output.bad[None, :].astype(plan.dtype)]))
+            parts.append(
+                np.concatenate([output.metrics[rows], output.bad[None, :].astype(plan.dtype)])
+            )
         table = np.concatenate(parts, axis=1)
         return dict(zip([*names, "first_bad_month"], table, strict=True))
 

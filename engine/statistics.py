@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,10 @@ class ExactSum:
     def value(self) -> float:
         return math.fsum(self.parts)
 
+    def exact(self) -> Fraction:
+        """The sum itself; the parts must be finite."""
+        return sum(map(Fraction, self.parts), Fraction(0))
+
 
 def _keys(values: NDArray[np.float32]) -> NDArray[np.int64]:
     """Bin numbers that rise with the value: the leading bits of a float, order made monotone."""
@@ -66,7 +71,8 @@ class Histogram:
 
     def add_sorted(self, values: NDArray[Any]) -> None:
         """Add ascending values."""
-        keys = _keys(values.astype(np.float32) + np.float32(0.0))  # -0 becomes 0
+        with np.errstate(over="ignore"):  # beyond float32 all values share a bin
+            keys = _keys(values.astype(np.float32) + np.float32(0.0))  # -0 becomes 0
         starts = np.flatnonzero(np.diff(keys, prepend=keys[0] - 1))
         ends = np.append(starts[1:], len(keys))
         bins = keys[starts]
@@ -118,38 +124,67 @@ class Histogram:
         return float(math.fsum(taken * centre) / tail)
 
 
+def _square_over(total: float, n: int) -> tuple[float, float]:
+    """total^2 / n, as a float and what it lacks; not a number where a float cannot hold it."""
+    if not abs(total) < 1e150:
+        return math.nan, 0.0
+    square = Fraction(total) ** 2 / n
+    high = float(square)
+    return high, float(square - Fraction(high))
+
+
 @dataclass
 class Metric:
-    """Everything kept of one metric."""
+    """Everything kept of one metric.
+
+    Squares are summed about each block's own mean; what the blocks' means add is summed exactly. So the
+    deviation keeps its digits however far from zero the values lie.
+    """
 
     count: int = 0
-    sum1: ExactSum = field(default_factory=ExactSum)
-    sum2: ExactSum = field(default_factory=ExactSum)
+    total: ExactSum = field(default_factory=ExactSum)
+    within: ExactSum = field(default_factory=ExactSum)
+    between: ExactSum = field(default_factory=ExactSum)
     histogram: Histogram = field(default_factory=Histogram)
 
     def add(self, values: NDArray[Any]) -> None:
-        wide = values.astype(np.float64)
-        self.count += len(values)
-        self.sum1.add(float(wide.sum()))
-        self.sum2.add(float(np.square(wide).sum()))
+        wide, n = values.astype(np.float64), len(values)
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = float(wide.sum())
+            within = float(np.square(wide - total / n).sum())
+        self.count += n
+        self.total.add(total)
+        self.within.add(within)
+        for part in _square_over(total, n):
+            self.between.add(part)
         self.histogram.add_sorted(np.sort(values))
 
     def merge(self, other: Metric) -> None:
         self.count += other.count
-        self.sum1.merge(other.sum1)
-        self.sum2.merge(other.sum2)
+        self.total.merge(other.total)
+        self.within.merge(other.within)
+        self.between.merge(other.between)
         self.histogram.merge(other.histogram)
+
+    def variance(self) -> float:
+        if self.count < 2:
+            return math.nan
+        within = self.within.value()
+        if not (math.isfinite(within) and math.isfinite(self.between.value())):
+            return math.nan
+        between = self.between.exact() - self.total.exact() ** 2 / self.count
+        return (within + float(max(between, Fraction(0)))) / (self.count - 1)
 
     def summary(self) -> dict[str, float]:
         """mean, standard error and deviation, quantiles, and the expected shortfall of the upper 1 %."""
         n = self.count
-        mean = self.sum1.value() / n if n else math.nan
-        spread = max(self.sum2.value() / n - mean * mean, 0.0) * n / (n - 1) if n > 1 else math.nan
+        mean = self.total.value() / n if n else math.nan
+        spread = self.variance()
         low, mid, high, top, far = self.histogram.quantiles([0.05, 0.50, 0.95, 0.99, 0.999])
         return {
             "mean": mean,
-            "se": math.sqrt(spread / n) if n > 1 else math.nan,
-            "sd": math.sqrt(spread) if n > 1 else math.nan,
+            "se": math.sqrt(spread / n) if n else math.nan,
+            "sd": math.sqrt(spread),
             "p05": low,
             "p50": mid,
             "p95": high,

@@ -118,12 +118,19 @@ def parameter(default: Any, unit: str, basis: str, **bounds: float) -> Any:
     must then keep the shape.
     """
     if not basis.startswith(("fact:", "assumption:")):
-        raise ValueError(f"the basis of a parameter starts with 'fact:' or 'assumption:', not {basis!r}")
+        raise ValueError(
+            f"the basis of a parameter starts with 'fact:' or 'assumption:', not {basis!r}"
+        )
     return Parameter(default, unit, basis, bounds)
 
 
 def setting(
-    default: Any, basis: str, *, choices: tuple[Any, ...] = (), optional: bool = False, **bounds: float
+    default: Any,
+    basis: str,
+    *,
+    choices: tuple[Any, ...] = (),
+    optional: bool = False,
+    **bounds: float,
 ) -> Any:
     """Declare a setting: a string among ``choices``, a whole number within bounds, a switch, a file name."""
     return Setting(default, basis, choices, bounds, optional)
@@ -157,7 +164,8 @@ class _Declaring:
         for name, declared in self.fields.items():
             if isinstance(declared, Rows):
                 self._values[name] = [
-                    r if isinstance(r, Row) else declared.row._trusted(r) for r in self._values[name]
+                    r if isinstance(r, Row) else declared.row._trusted(r)
+                    for r in self._values[name]
                 ]
 
     @classmethod
@@ -184,7 +192,9 @@ class _Declaring:
         plain: dict[str, Any] = {}
         for name, declared in self.fields.items():
             value = self._values[name]
-            plain[name] = [r.values() for r in value] if isinstance(declared, Rows) else copy.deepcopy(value)
+            plain[name] = (
+                [r.values() for r in value] if isinstance(declared, Rows) else copy.deepcopy(value)
+            )
         return plain
 
     def _flatten(self, prefix: str) -> dict[str, float]:
@@ -230,7 +240,10 @@ class System(_Declaring):
     @classmethod
     def key(cls) -> str:
         """The system's name in configs, metrics and streams: the class name in snake case."""
-        return cls.__dict__.get("system_name") or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+        return (
+            cls.__dict__.get("system_name")
+            or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+        )
 
     def prepare(self) -> dict[str, Any]:
         """What is computed once, on the host, from the parameters: numbers and one-dimensional arrays.
@@ -320,7 +333,9 @@ class Economy:
         else:
             data = np.asarray(value)
             if data.ndim != 1 or data.size == 0 or data.dtype.kind not in "fiu":
-                raise EconomyError(f"{name}: a column is a one-dimensional array of numbers, not {value!r}")
+                raise EconomyError(
+                    f"{name}: a column is a one-dimensional array of numbers, not {value!r}"
+                )
             self.columns[name] = data.astype(np.float64 if data.dtype.kind == "f" else np.int32)
 
     def unit(self, name: str) -> str:
@@ -376,7 +391,9 @@ def _of(state: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _expect_dict(key: str, method: str, got: Any) -> None:
     if not isinstance(got, dict):
-        raise EconomyError(f"{key}.{method} returns a dict of named values, not {type(got).__name__}")
+        raise EconomyError(
+            f"{key}.{method} returns a dict of named values, not {type(got).__name__}"
+        )
 
 
 Factory = Callable[..., System]

@@ -19,9 +19,20 @@ from .scenario import Scenario
 WIDTH = 100
 COLUMNS = ("mean", "se", "p05", "p50", "p95", "p99", "es99")
 # what a newcomer looks at by year; only those that a scenario has are shown
-BY_YEAR = ("revenue.rate", "compute.tightness", "rental.hopper", "rental.blackwell", "private_credit.loss")
+BY_YEAR = (
+    "revenue.rate",
+    "compute.tightness",
+    "rental.hopper",
+    "rental.blackwell",
+    "private_credit.loss",
+)
 
-_PLAIN: dict[str, Any] = {"title_justify": "left", "title_style": "", "box": None, "pad_edge": False}
+_PLAIN: dict[str, Any] = {
+    "title_justify": "left",
+    "title_style": "",
+    "box": None,
+    "pad_edge": False,
+}
 
 
 def console() -> Console:
@@ -136,5 +147,7 @@ def _kernel_state(name: str, works: bool, scenario: Scenario) -> str:
         return "-"
     if name == "native":
         program = optimize(trace(scenario.economy, float64=False))
-        return "compiled" if native.is_cached(program, "float32") else "compiled on first use (2-5 s)"
+        return (
+            "compiled" if native.is_cached(program, "float32") else "compiled on first use (2-5 s)"
+        )
     return "none needed" if name == "numpy" else "compiled on first use"

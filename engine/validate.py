@@ -7,7 +7,15 @@ import re
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    create_model,
+)
 
 from .system import Declared, Parameter, Row, Rows, Setting
 
@@ -16,8 +24,10 @@ class ConfigError(ValueError):
     """Bad input. ``problems`` are lines for the user, each about one field."""
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = [
+            "".join(c if c.isprintable() else repr(c)[1:-1] for c in p) for p in problems
+        ]
+        super().__init__("\n".join(self.problems))
 
 
 _FORBID = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -39,7 +49,10 @@ def schema(cls: type) -> type[BaseModel]:
 
 def _field(declared: Declared) -> Any:
     if isinstance(declared, Parameter):
-        return (_number_type(declared.default, declared.bounds), Field(default=declared.default_value()))
+        return (
+            _number_type(declared.default, declared.bounds),
+            Field(default=declared.default_value()),
+        )
     if isinstance(declared, Rows):
         row = schema(declared.row)
         checked = Annotated[list[row], Field(min_length=declared.least)]  # type: ignore[valid-type]
@@ -49,7 +62,7 @@ def _field(declared: Declared) -> Any:
     if declared.choices:
         kind = Literal[declared.choices]
     elif declared.bounds:
-        kind = Annotated[kind, Strict(), Field(**declared.bounds)]  # type: ignore[arg-type]
+        kind = Annotated[kind, Strict(), _limits(declared.bounds)]
     else:
         kind = Annotated[kind, Strict()]
     if declared.optional:
@@ -61,7 +74,11 @@ def _number_type(default: Any, bounds: dict[str, float]) -> Any:
     if isinstance(default, list | tuple):
         inner = _number_type(default[0], bounds)
         return Annotated[list[inner], Field(min_length=len(default), max_length=len(default))]  # type: ignore[valid-type]
-    return Annotated[float, Strict(), BeforeValidator(_no_bool), Field(**bounds)]  # type: ignore[arg-type]
+    return Annotated[float, Strict(), BeforeValidator(_no_bool), _limits(bounds)]
+
+
+def _limits(bounds: dict[str, Any]) -> Any:
+    return Field(**bounds)
 
 
 def _no_bool(value: Any) -> Any:
@@ -140,7 +157,11 @@ def _wanted(declared: Declared | None, name: str, path: str, depth: int, value: 
             default = default[0]
         unit = "" if declared.unit == "1" else f" ({declared.unit})"
         text = f"{_shape(default)}{_range(declared.bounds)}{unit}"
-        if isinstance(default, list | tuple) and isinstance(value, list) and len(value) != len(default):
+        if (
+            isinstance(default, list | tuple)
+            and isinstance(value, list)
+            and len(value) != len(default)
+        ):
             text += f"; it has {len(value)}"
         return text
     if isinstance(declared, Rows):
@@ -151,7 +172,9 @@ def _wanted(declared: Declared | None, name: str, path: str, depth: int, value: 
         if name == "name" and declared.default == "":
             return f"a name in quotes: {_NAME_WANTED}"
         if declared.choices:
-            return " or ".join(map(shown, declared.choices)) + near(value, list(declared.choices), listed=False)
+            return " or ".join(map(shown, declared.choices)) + near(
+                value, list(declared.choices), listed=False
+            )
         if isinstance(declared.default, bool):
             return "true or false"
         if isinstance(declared.default, int):
@@ -169,6 +192,8 @@ def _shape(default: Any) -> str:
 
 
 def _range(bounds: dict[str, float]) -> str:
+    if "ge" in bounds and "le" in bounds:
+        return f" from {bounds['ge']:,} to {bounds['le']:,}"
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     parts = [f"{word} {bounds[key]:,}" for key, word in words.items() if key in bounds]
     return f" {' and '.join(parts)}" if parts else ""
@@ -203,7 +228,9 @@ def _spelt(value: Any, most: int, depth: int = 3) -> str:
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_spelt(v, most, depth - 1) for v in value[:_FEW])}]" if depth else "[...]"
+        return (
+            f"[{', '.join(_spelt(v, most, depth - 1) for v in value[:_FEW])}]" if depth else "[...]"
+        )
     if isinstance(value, dict):
         if not depth:
             return "{...}"

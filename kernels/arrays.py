@@ -48,9 +48,22 @@ class ArrayNamespace(Namespace):
             return self._scalar(args[0], "i").astype(self.real)
         if op.name == "uniform":
             return op.array(self.np, args[0], self.real)
-        like = next((a.dtype for a, k in zip(args, op.args, strict=True) if k == "T" and hasattr(a, "dtype")), None)
+        like = next(
+            (
+                a.dtype
+                for a, k in zip(args, op.args, strict=True)
+                if k == "T" and hasattr(a, "dtype")
+            ),
+            None,
+        )
         filled = [
-            a if hasattr(a, "dtype") else (self.np.asarray(a, like) if k == "T" and like is not None else self._scalar(a, "f" if k == "T" else k))
+            a
+            if hasattr(a, "dtype")
+            else (
+                self.np.asarray(a, like)
+                if k == "T" and like is not None
+                else self._scalar(a, "f" if k == "T" else k)
+            )
             for a, k in zip(args, op.args, strict=True)
         ]
         return op.array(self.np, *filled)
@@ -63,7 +76,12 @@ class ArrayNamespace(Namespace):
         low, high = self.path
         tick = np.asarray(0 if month is None else month, np.uint32)
         block = self._scalar(index, "i").astype(np.uint32)
-        counter = (low, (high << np.uint32(16)) | tick, np.asarray(stream_id(stream), np.uint32), block)
+        counter = (
+            low,
+            (high << np.uint32(16)) | tick,
+            np.asarray(stream_id(stream), np.uint32),
+            block,
+        )
         return philox4x32(np, counter, self.seed)
 
     # ---- per-path arrays
@@ -90,7 +108,9 @@ class ArrayNamespace(Namespace):
         return new
 
     # ---- loops, eagerly
-    def loop(self, first: Any, last: Any, body: Callable[..., dict[str, Any]], **carry: Any) -> Fields:
+    def loop(
+        self, first: Any, last: Any, body: Callable[..., dict[str, Any]], **carry: Any
+    ) -> Fields:
         values = self._carry(carry)
         for i in range(int(first), int(last)):
             values = self._carry(body(self.np.int32(i), Fields(values, "loop value")))

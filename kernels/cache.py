@@ -36,7 +36,10 @@ def folder() -> Path:
         reason = "belongs to another user, or others may write it"
     except OSError as error:
         reason = error.strerror or str(error)
-    print(f"overbuilt: kernel cache {wanted} is not used ({reason}); compiling afresh", file=sys.stderr)
+    print(
+        f"overbuilt: kernel cache {wanted} is not used ({reason}); compiling afresh",
+        file=sys.stderr,
+    )
     private = Path(tempfile.mkdtemp(prefix="overbuilt-kernels-"))
     atexit.register(shutil.rmtree, private, ignore_errors=True)
     return private

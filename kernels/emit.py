@@ -70,8 +70,8 @@ class _Emitter:
         if op.name == "iparam":
             return f"IP[{op.attr}]"
         if op.name == "take":
-            kind = self.program.columns[int(str(op.attr))][1]
-            slot = len(self.program.ints) + len(self.program.host_ints) + 2 * int(str(op.attr))
+            kind = self.program.columns[op.attr][1]
+            slot = len(self.program.ints) + len(self.program.host_ints) + 2 * op.attr
             table = "C" if kind == "f" else "CI"
             prefix = "v_" if op.args[0].varying else "s_"
             return f"{prefix}take({table} + IP[{slot}], IP[{slot + 1}], {self.name(op.args[0])})"
@@ -82,14 +82,15 @@ class _Emitter:
         return OPS[op.name].c.format(*spelled, p="v_" if r.varying else "s_")
 
     def philox(self, op: Op) -> None:
-        stream, monthly = op.attr  # type: ignore[misc]
+        stream, monthly = op.attr
         words = [self.name(r) for r in op.results]
         month = f" | (word){self.name(self.program.month)}" if monthly else ""
         block = op.args[0]
         index = f"(U){self.name(block)}" if block.varying else f"(word){self.name(block)}"
         self.put(f"U {', '.join(words)};")
         self.put(
-            f"philox(path, high{month}, 0x{stream:08X}u, {index}, key0, key1, {', '.join(words)});", op.line
+            f"philox(path, high{month}, 0x{stream:08X}u, {index}, key0, key1, {', '.join(words)});",
+            op.line,
         )
 
     def array(self, op: Op) -> None:
@@ -101,7 +102,9 @@ class _Emitter:
     def set(self, op: Op) -> None:
         array, index, value = op.args
         name = self.name(array)
-        self.alias[op.results[0].id] = name  # in place: the verifier saw that nobody reads the old one
+        self.alias[op.results[0].id] = (
+            name  # in place: the verifier saw that nobody reads the old one
+        )
         common = f"{name}, {array.length}, {self.name(index)}, {self.as_varying(value)}"
         if self.active:
             self.put(f"v_set({common}, {self.active[-1]});", op.line)
@@ -110,7 +113,9 @@ class _Emitter:
         else:
             self.put(f"s_set({common});", op.line)
 
-    def open_carry(self, init: tuple[Value, ...], carry: tuple[Value, ...], results: tuple[Value, ...]) -> None:
+    def open_carry(
+        self, init: tuple[Value, ...], carry: tuple[Value, ...], results: tuple[Value, ...]
+    ) -> None:
         """Declare what a loop carries; the loop's results are its variables after the last round."""
         for before, inside, after in zip(init, carry, results, strict=True):
             if inside.length:
@@ -121,9 +126,15 @@ class _Emitter:
             self.put(f"{_type(inside)} {name} = {start};")
             self.alias[after.id] = name
 
-    def close_carry(self, carry: tuple[Value, ...], outs: tuple[Value, ...], mask: str = "") -> None:
+    def close_carry(
+        self, carry: tuple[Value, ...], outs: tuple[Value, ...], mask: str = ""
+    ) -> None:
         """Parallel copies: every new value is read before any variable is overwritten."""
-        moves = [(c, o) for c, o in zip(carry, outs, strict=True) if not c.length and self.name(c) != self.name(o)]
+        moves = [
+            (c, o)
+            for c, o in zip(carry, outs, strict=True)
+            if not c.length and self.name(c) != self.name(o)
+        ]
         targets = {self.name(c) for c, _ in moves}
         copies: list[tuple[str, str]] = []
         for c, o in moves:
@@ -133,12 +144,18 @@ class _Emitter:
                 source = f"next_{self.name(c)}"
             copies.append((self.name(c), source))
         for target, source in copies:
-            self.put(f"{target} = v_sel({mask}, {source}, {target});" if mask else f"{target} = {source};")
+            self.put(
+                f"{target} = v_sel({mask}, {source}, {target});"
+                if mask
+                else f"{target} = {source};"
+            )
 
     def loop(self, s: Loop) -> None:
         self.open_carry(s.init, s.carry, s.results)
         i = self.name(s.index)
-        self.put(f"for (int {i} = {self.name(s.first)}; {i} < {self.name(s.last)}; ++{i}) {{", s.line)
+        self.put(
+            f"for (int {i} = {self.name(s.first)}; {i} < {self.name(s.last)}; ++{i}) {{", s.line
+        )
         self.depth += 1
         self.block(s.body)
         self.close_carry(s.carry, s.body.outs)
@@ -229,7 +246,7 @@ def _literal(value: object, kind: str) -> str:
         return f"{value}u"
     number = float(str(value)) if not isinstance(value, float) else value
     if math.isnan(number):
-        return "R(__builtin_nan(\"\"))"
+        return 'R(__builtin_nan(""))'
     if math.isinf(number):
         return "R(1.0 / 0.0)" if number > 0 else "R(-1.0 / 0.0)"
     return f"R({number!r})"

@@ -26,7 +26,9 @@ class Fields:
             raise AttributeError(f"no {self._what} called {name!r}; there are: {have}") from None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"{name} = ... would change a {self._what} in place: return the new value instead")
+        raise AttributeError(
+            f"{name} = ... would change a {self._what} in place: return the new value instead"
+        )
 
     def __dir__(self) -> list[str]:
         return list(self._values)

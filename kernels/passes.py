@@ -6,7 +6,6 @@ Each takes and returns a whole program; ``optimize`` verifies after each one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -47,7 +46,9 @@ class _Rewriter:
             if isinstance(s, Op):
                 kept: Statement | None = self.op(replace(s, args=self.values(s.args)))
             elif isinstance(s, Loop):
-                head = replace(s, first=self.value(s.first), last=self.value(s.last), init=self.values(s.init))
+                head = replace(
+                    s, first=self.value(s.first), last=self.value(s.last), init=self.values(s.init)
+                )
                 kept = replace(head, body=self.scope(s.body))
             else:
                 head_w = replace(s, init=self.values(s.init))
@@ -120,7 +121,10 @@ class _Share(_Rewriter):
     def op(self, op: Op) -> Op | None:
         if op.name in ("array", "set"):  # each is storage of its own
             return op
-        attr = (type(op.attr).__name__, repr(op.attr))  # so that 1, 1.0 and True stay apart, and -0.0 and 0.0
+        attr = (
+            type(op.attr).__name__,
+            repr(op.attr),
+        )  # so that 1, 1.0 and True stay apart, and -0.0 and 0.0
         key = (op.name, tuple(a.id for a in op.args), attr, tuple(v.kind for v in op.results))
         for table in self.tables:
             if key in table:
@@ -153,7 +157,9 @@ class _Hoist(_Rewriter):
         if op.name not in OPS or result.varying or not ready:
             return op
         self.on_host[result.id] = self._add(replace(op, args=tuple(map(self._host, op.args))))
-        if result.kind not in "fi":  # masks and bits have no parameter array: the kernel repeats them
+        if (
+            result.kind not in "fi"
+        ):  # masks and bits have no parameter array: the kernel repeats them
             return op
         slots = self.reals if result.kind == "f" else self.ints
         slots.append(self.on_host[result.id])
@@ -235,7 +241,10 @@ def _trim(s: Loop | While, needed: set[int]) -> Loop | While:
         if grown == keep:
             break
         keep = grown
-    pick: Callable[[tuple[Value, ...]], tuple[Value, ...]] = lambda vs: tuple(vs[i] for i in sorted(keep))
+
+    def pick(values: tuple[Value, ...]) -> tuple[Value, ...]:
+        return tuple(values[i] for i in sorted(keep))
+
     return replace(
         s,
         results=pick(s.results),
@@ -288,16 +297,18 @@ def optimize(program: Program) -> Program:
     return program
 
 
-def host_values(program: Program, reals: list[float], ints: list[int]) -> tuple[list[float], list[int]]:
+def host_values(
+    program: Program, reals: list[float], ints: list[int]
+) -> tuple[list[float], list[int]]:
     """The run's full parameter lists: the model's own values, then those that the host computes."""
     known: dict[int, Any] = {}
     for op in program.host:
         if op.name == "const":
             known[op.results[0].id] = _NUMPY_KIND[op.results[0].kind](op.attr)
         elif op.name == "param":
-            known[op.results[0].id] = np.float64(reals[op.attr])  # type: ignore[index]
+            known[op.results[0].id] = np.float64(reals[op.attr])
         elif op.name == "iparam":
-            known[op.results[0].id] = np.int32(ints[op.attr])  # type: ignore[index]
+            known[op.results[0].id] = np.int32(ints[op.attr])
         else:
             known[op.results[0].id] = evaluate(op, [known[a.id] for a in op.args])
     return (

@@ -18,7 +18,9 @@ MAX_PATHS = 1 << 48
 MAX_MONTHS = (1 << 16) - 2
 
 
-def philox4x32(np: Any, counter: tuple[Any, Any, Any, Any], seed: int | Any) -> tuple[Any, Any, Any, Any]:
+def philox4x32(
+    np: Any, counter: tuple[Any, Any, Any, Any], seed: int | Any
+) -> tuple[Any, Any, Any, Any]:
     """Four words for each counter. ``np`` is NumPy, or jax.numpy with 64-bit types enabled.
 
     Counter words are uint32 arrays or scalars that broadcast; ``seed`` is an integer below 2^64, or a
@@ -36,7 +38,7 @@ def philox4x32(np: Any, counter: tuple[Any, Any, Any, Any], seed: int | Any) -> 
         p0, p1 = m0 * c0, m1 * c2
         c0, c1, c2, c3 = (p1 >> half) ^ c1 ^ k0, p1 & low, (p0 >> half) ^ c3 ^ k1, p0 & low
         k0, k1 = (k0 + w0) & low, (k1 + w1) & low
-    return tuple(c.astype(np.uint32) for c in (c0, c1, c2, c3))  # type: ignore[return-value]
+    return tuple(c.astype(np.uint32) for c in (c0, c1, c2, c3))
 
 
 def stream_id(name: str) -> int:
@@ -61,7 +63,10 @@ class Draws:
 
     def words(self, name: str, index: Any = 0) -> tuple[Any, Any, Any, Any]:
         """Four 32-bit words."""
-        return self._xp.philox(f"{self._system}.{name}", self._month, index)
+        words: tuple[Any, Any, Any, Any] = self._xp.philox(
+            f"{self._system}.{name}", self._month, index
+        )
+        return words
 
     def uniform(self, name: str, count: int = 1, index: Any = 0) -> Any:
         """Uniforms (x + 1/2) 2^-32, inside (0, 1)."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from .ops import OPS
 
@@ -44,7 +45,7 @@ class Op:
     results: tuple[Value, ...]
     name: str
     args: tuple[Value, ...]
-    attr: object = None
+    attr: Any = None
     line: str = ""
 
 
@@ -114,7 +115,11 @@ class Program:
         return self.step.outs[len(self.state) + len(self.metrics) :]
 
     def __str__(self) -> str:
-        lines = ["init:", *_show(self.init, 1), f"step month={self.month} state={_names(self.state)}:"]
+        lines = [
+            "init:",
+            *_show(self.init, 1),
+            f"step month={self.month} state={_names(self.state)}:",
+        ]
         lines += _show(self.step, 1)
         if self.host:
             lines += ["host:", *_show(Block(self.host, ()), 1)]
@@ -163,93 +168,192 @@ def verify(program: Program) -> Program:
         top |= {v.id for v in op.results}
     _need(all(v.id in top for v in program.host_reals + program.host_ints), "host result undefined")
     scope: set[int] = set()
-    _verify_block(program.init, scope, seen, program, frozenset())
+    arrays = _Arrays({}, set(), {})
+    _verify_block(program.init, scope, seen, program, arrays)
     n = len(program.state)
-    _need(len(program.init.outs) == n == len(program.state_names), "init gives another number of states")
+    _need(
+        len(program.init.outs) == n == len(program.state_names),
+        "init gives another number of states",
+    )
     for name, v, w in zip(program.state_names, program.state, program.init.outs, strict=True):
         _need((v.kind, v.length) == (w.kind, w.length), f"state {name} changes its kind")
         _need(v.varying, f"state {name} is not per path")
+    arrays.distinct(program.init.outs, "init")
+    for v in (*program.state, program.month):
+        _need(v.id not in seen, f"{v} is assigned twice")
+        seen.add(v.id)
     step_scope = scope | {v.id for v in program.state} | {program.month.id}
-    _verify_block(program.step, step_scope, seen, program, frozenset())
+    arrays = arrays.inner(program.state)
+    _verify_block(program.step, step_scope, seen, program, arrays)
     _need(
         len(program.step.outs) == n + len(program.metrics) + len(program.series),
         "step gives another number of values than states, metrics and series",
     )
     for v, w in zip(program.state, program.next_state(), strict=True):
         _need((v.kind, v.length) == (w.kind, w.length), f"state {v} changes its kind to {w}")
+    arrays.returned(program.state, program.next_state(), "step")
     for v in program.metric_values() + program.series_values():
         _need(v.kind in "fi" and not v.length, f"reported value {v} is not a number")
     return program
 
 
-def _need(condition: bool, message: str) -> None:
+def _need(condition: bool, message: str, line: str = "") -> None:
     if not condition:
-        raise ProgramError(message)
+        raise ProgramError(f"{line}: {message}" if line else message)
+
+
+@dataclass(slots=True)
+class _Arrays:
+    """Where arrays live: ``set`` writes in place, so two values may be one storage, old and new.
+
+    home: the storage of each array, named by the value that it began as. own: storage that this block may
+    write: arrays made in it, and those that its loop carries. stale: values that were written over, and where.
+    """
+
+    home: dict[int, int]
+    own: set[int]
+    stale: dict[int, str]
+
+    def inner(self, carry: tuple[Value, ...]) -> _Arrays:
+        ids = [v.id for v in carry if v.length]
+        return _Arrays(self.home | {i: i for i in ids}, set(ids), dict(self.stale))
+
+    def write(self, array: Value, line: str) -> None:
+        _need(
+            self.home.get(array.id) in self.own,
+            f"array {array} of an enclosing block is written: carry it through the loop",
+            line,
+        )
+        self.stale[array.id] = line
+
+    def distinct(self, values: tuple[Value, ...], line: str) -> None:
+        homes = [self.home.get(v.id) for v in values if v.length]
+        _need(len(set(homes)) == len(homes), "one array is carried under two names: make two", line)
+
+    def returned(self, carry: tuple[Value, ...], outs: tuple[Value, ...], line: str) -> None:
+        for v, w in zip(carry, outs, strict=True):
+            _need(
+                not v.length or self.home.get(w.id) == v.id,
+                f"array {w} is returned in the place of {v}: return the carried array itself, or what xp.set "
+                "made of it",
+                line,
+            )
 
 
 def _verify_block(
-    block: Block, outer: set[int], seen: set[int], program: Program, frozen: frozenset[int]
+    block: Block, scope: set[int], seen: set[int], program: Program, arrays: _Arrays, line: str = ""
 ) -> None:
-    """``frozen``: arrays of an enclosing scope that a loop body must not write."""
-    scope = outer
-    stale: set[int] = set(frozen)
+    """``line`` is that of the loop whose block it is."""
 
-    def use(*values: Value) -> None:
+    def use(at: str, *values: Value) -> None:
         for v in values:
-            _need(v.id in scope, f"{v} is used before it is defined")
-            _need(v.id not in stale, f"array {v} is used after it was written: use what set() returned")
+            _need(v.id in scope, f"{v} is used before it is defined", at)
+            where = arrays.stale.get(v.id)
+            _need(
+                where is None,
+                f"array {v} is used after it was written at {where}: use what xp.set or the loop returned",
+                at,
+            )
 
     for s in block.statements:
         if isinstance(s, Op):
-            use(*s.args)
+            use(s.line, *s.args)
             _verify_op(s, scope, seen, program)
-            if s.name == "set":
-                stale.add(s.args[0].id)
-        elif isinstance(s, Loop):
-            use(s.first, s.last, *s.init)
-            _need(s.first.kind == s.last.kind == "i", "a loop's bounds are integers")
-            _need(not s.first.varying and not s.last.varying, "a loop's bounds are the same on all paths")
-            inner = scope | {v.id for v in s.carry} | {s.index.id}
-            stale |= {v.id for v in s.init if v.length}
-            _verify_block(s.body, inner, seen, program, frozenset(stale))
-            _verify_carry(s.init, s.carry, s.body.outs, s.results)
+            if s.name == "array":
+                arrays.home[s.results[0].id] = s.results[0].id
+                arrays.own.add(s.results[0].id)
+            elif s.name == "set":
+                arrays.write(s.args[0], s.line)
+                arrays.home[s.results[0].id] = arrays.home[s.args[0].id]
         else:
-            use(*s.init)
+            use(s.line, *s.init)
             inner = scope | {v.id for v in s.carry}
-            stale |= {v.id for v in s.init if v.length}
-            _verify_block(s.cond, set(inner), seen, program, frozenset(stale))
-            _need(len(s.cond.outs) == 1 and s.cond.outs[0].kind == "m", "while needs one mask")
-            _verify_block(s.body, set(inner), seen, program, frozenset(stale))
-            _need(all(v.varying for v in s.carry), "a while loop's carry is per path")
+            for v in (*s.carry, *((s.index,) if isinstance(s, Loop) else ())):
+                _need(v.id not in seen, f"{v} is assigned twice", s.line)
+                seen.add(v.id)
+            arrays.distinct(s.init, s.line)
+            for v in s.init:
+                if v.length:
+                    arrays.write(v, s.line)
+            if isinstance(s, Loop):
+                use(s.line, s.first, s.last)
+                _need(s.first.kind == s.last.kind == "i", "a loop's bounds are integers", s.line)
+                _need(
+                    not s.first.varying and not s.last.varying,
+                    "a loop's bounds are the same on all paths",
+                    s.line,
+                )
+                inner.add(s.index.id)
+            else:
+                reading = arrays.inner(s.carry)
+                reading.own = set()
+                _verify_block(s.cond, set(inner), seen, program, reading, s.line)
+                _need(
+                    len(s.cond.outs) == 1 and s.cond.outs[0].kind == "m",
+                    "while needs one mask",
+                    s.line,
+                )
+                _need(all(v.varying for v in s.carry), "a while loop's carry is per path", s.line)
+            writing = arrays.inner(s.carry)
+            _verify_block(s.body, set(inner), seen, program, writing, s.line)
             _verify_carry(s.init, s.carry, s.body.outs, s.results)
+            writing.returned(s.carry, s.body.outs, s.line)
+            for v, w in zip(s.init, s.results, strict=True):
+                if v.length:
+                    arrays.home[w.id] = arrays.home[v.id]
         for v in s.results:
-            _need(v.id not in seen, f"{v} is assigned twice")
+            _need(v.id not in seen, f"{v} is assigned twice", s.line)
             seen.add(v.id)
             scope.add(v.id)
-    use(*block.outs)
+    use(line, *block.outs)
 
 
 def _verify_carry(*groups: tuple[Value, ...]) -> None:
-    _need(len({len(g) for g in groups}) == 1, "a loop returns another number of values than it carries")
+    _need(
+        len({len(g) for g in groups}) == 1,
+        "a loop returns another number of values than it carries",
+    )
     for init, carry, out, result in zip(*groups, strict=True):
         shapes = {(v.kind, v.length) for v in (init, carry, out, result)}
         _need(len(shapes) == 1, f"a loop changes the kind of {carry}")
         _need(carry.varying == result.varying, "a loop's carry and result differ")
-        _need(carry.varying or not (init.varying or out.varying), f"uniform carry {carry} takes a per-path value")
+        _need(
+            carry.varying or not (init.varying or out.varying),
+            f"uniform carry {carry} takes a per-path value",
+        )
 
 
-_FIXED = {"const": 0, "param": 0, "iparam": 0, "take": 1, "philox": 1, "array": 1, "get": 2, "set": 3}
+_FIXED = {
+    "const": 0,
+    "param": 0,
+    "iparam": 0,
+    "take": 1,
+    "philox": 1,
+    "array": 1,
+    "get": 2,
+    "set": 3,
+}
 
 
 def _verify_op(op: Op, scope: set[int], seen: set[int], program: Program) -> None:
     if op.name in OPS:
-        _need(len(op.results) == 1 and not any(v.length for v in op.args), f"{op.name} takes plain values")
+        _need(
+            len(op.results) == 1 and not any(v.length for v in op.args),
+            f"{op.name} takes plain values",
+        )
         kind = OPS[op.name].signature(tuple(v.kind for v in op.args))
-        _need(kind == op.results[0].kind, f"{op.name}{_names(op.args)} does not give {op.results[0]}")
+        _need(
+            kind == op.results[0].kind, f"{op.name}{_names(op.args)} does not give {op.results[0]}"
+        )
     else:
         _need(op.name in _FIXED, f"unknown operation {op.name}")
         _need(len(op.args) == _FIXED[op.name], f"{op.name} takes {_FIXED[op.name]} values")
         if op.name in ("get", "set"):
-            _need(op.args[0].length > 0 and op.args[1].kind == "i", f"{op.name} needs an array and an index")
+            _need(
+                op.args[0].length > 0 and op.args[1].kind == "i",
+                f"{op.name} needs an array and an index",
+            )
     varying = any(v.varying for v in op.args) or op.name in ("philox", "array", "get", "set")
-    _need(all(v.varying == varying for v in op.results), f"{op.name}: uniform and per-path confused")
+    _need(
+        all(v.varying == varying for v in op.results), f"{op.name}: uniform and per-path confused"
+    )

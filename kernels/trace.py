@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any, NoReturn, Protocol
 
 from .namespace import Fields, Namespace
@@ -41,9 +42,9 @@ class Model(Protocol):
 
 def model_line() -> str:
     """``file:line`` of the innermost frame outside this package: the model's own line."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and os.path.dirname(os.path.abspath(frame.f_code.co_filename)) == _HERE:
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     if frame is None:
         return ""
     path = frame.f_code.co_filename
@@ -66,7 +67,7 @@ class Symbol:
     def __repr__(self) -> str:
         return f"<{self.value}>"
 
-    def _binary(self, name: str, other: Any, swap: bool = False) -> Symbol:
+    def _binary(self, name: str, other: Any, swap: bool = False) -> Any:
         if not isinstance(other, Symbol | int | float):
             return NotImplemented
         args = (other, self) if swap else (self, other)
@@ -161,7 +162,7 @@ class Symbol:
         refuse("a traced value is no Python number: write xp.to_int(x) for an integer by path")
 
     __index__ = __int__
-    __round__ = __trunc__ = __float__  # type: ignore[assignment]
+    __round__ = __trunc__ = __float__
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         refuse("NumPy cannot take a traced value: use xp.exp, xp.where, ... instead of np.*")
@@ -212,7 +213,9 @@ class Tracer(Namespace):
         self.count += 1
         return Value(self.count, kind, varying, length)
 
-    def _emit(self, name: str, args: tuple[Value, ...], kinds: str, attr: Any = None, length: int = 0) -> tuple[Symbol, ...]:
+    def _emit(
+        self, name: str, args: tuple[Value, ...], kinds: str, attr: Any = None, length: int = 0
+    ) -> tuple[Symbol, ...]:
         varying = any(a.varying for a in args) or name in ("philox", "array", "get", "set")
         results = tuple(self._value(k, varying, length) for k in kinds)
         self.blocks[-1].append(Op(results, name, args, attr, model_line()))
@@ -233,7 +236,9 @@ class Tracer(Namespace):
             return x
         if isinstance(x, bool) or (isinstance(x, int | float) and not hasattr(x, "dtype")):
             return self.const(x, kind)
-        refuse(f"{type(x).__name__} {x!r} is no value of the model: use xp and plain Python numbers")
+        refuse(
+            f"{type(x).__name__} {x!r} is no value of the model: use xp and plain Python numbers"
+        )
 
     def apply(self, name: str, *args: Any) -> Symbol:
         op = OPS[name]
@@ -250,13 +255,17 @@ class Tracer(Namespace):
         if result is None:
             words = {"f": "real", "i": "integer", "u": "bits", "m": "mask"}
             have = ", ".join(words[k] for k in got)
-            refuse(f"{name}({have}) does not fit: convert with xp.to_real, xp.to_int or xp.where first")
+            refuse(
+                f"{name}({have}) does not fit: convert with xp.to_real, xp.to_int or xp.where first"
+            )
         return self._emit(name, tuple(s.value for s in filled), result)[0]
 
     def __getattr__(self, name: str) -> Callable[..., Symbol]:
         if name in OPS:
             return lambda *args: self.apply(name, *args)
-        raise AttributeError(f"xp has no {name!r}; it has {', '.join(sorted(OPS))} and the composites")
+        raise AttributeError(
+            f"xp has no {name!r}; it has {', '.join(sorted(OPS))} and the composites"
+        )
 
     # ---- tables, draws, arrays
     def take(self, column: TracedColumn, i: Any) -> Symbol:
@@ -274,7 +283,7 @@ class Tracer(Namespace):
             refuse("a draw's index is an integer value")
         return self._emit("philox", (block.value,), "uuuu", (number, month is not None))
 
-    def array(self, length: int, fill: Any = 0.0) -> Symbol:
+    def array(self, length: Any, fill: Any = 0.0) -> Symbol:
         """A per-path array of ``length`` numbers, all ``fill``."""
         if not isinstance(length, int) or length < 1:
             refuse(f"an array's length is a Python integer above 0, not {length!r}")
@@ -287,29 +296,35 @@ class Tracer(Namespace):
 
     def get(self, array: Symbol, i: Any) -> Symbol:
         """``array[i]``; the index is clamped."""
-        self._check_array(array)
-        index = self._symbol(i, "i")
+        index = self._check_array(array, i)
         return self._emit("get", (array.value, index.value), array.value.kind)[0]
 
     def set(self, array: Symbol, i: Any, x: Any) -> Symbol:
         """The array with ``array[i]`` replaced; the old one may not be used any more."""
-        self._check_array(array)
-        index, new = self._symbol(i, "i"), self._symbol(x, array.value.kind)
+        index, new = self._check_array(array, i), self._symbol(x, array.value.kind)
         if new.value.kind != array.value.kind:
             refuse("the new element is of another kind than the array")
         args = (array.value, index.value, new.value)
         return self._emit("set", args, array.value.kind, None, array.value.length)[0]
 
-    def _check_array(self, array: Any) -> None:
+    def _check_array(self, array: Any, i: Any) -> Symbol:
         if not isinstance(array, Symbol) or not array.value.length:
             refuse("xp.get and xp.set take an array made by xp.array")
+        index = self._symbol(i, "i")
+        if index.value.kind != "i":
+            refuse("an array's index is an integer value: write xp.to_int(x)")
+        return index
 
     # ---- loops
-    def loop(self, first: Any, last: Any, body: Callable[..., dict[str, Any]], **carry: Any) -> Fields:
+    def loop(
+        self, first: Any, last: Any, body: Callable[..., dict[str, Any]], **carry: Any
+    ) -> Fields:
         """``for i in [first, last): carry = body(i, carry)``; bounds are the same on every path."""
         lo, hi = self._symbol(first, "i"), self._symbol(last, "i")
         if lo.value.kind != "i" or hi.value.kind != "i" or lo.value.varying or hi.value.varying:
-            refuse("xp.loop's bounds are integers that are the same on every path; else use xp.while_any")
+            refuse(
+                "xp.loop's bounds are integers that are the same on every path; else use xp.while_any"
+            )
         start = self._carry(carry)
         varying = {k: s.value.varying for k, s in start.items()}
         while True:
@@ -354,21 +369,29 @@ class Tracer(Namespace):
         return Fields(dict(results), "loop value")
 
     def _carry(self, carry: dict[str, Any]) -> dict[str, Symbol]:
-        return {k: self._symbol(v, "i" if type(v) is int else "m" if type(v) is bool else "f") for k, v in carry.items()}
+        return {
+            k: self._symbol(v, "i" if type(v) is int else "m" if type(v) is bool else "f")
+            for k, v in carry.items()
+        }
 
     def _views(self, like: dict[str, Symbol], varying: dict[str, bool]) -> dict[str, Symbol]:
         return {
-            k: Symbol(self, self._value(s.value.kind, varying[k], s.value.length)) for k, s in like.items()
+            k: Symbol(self, self._value(s.value.kind, varying[k], s.value.length))
+            for k, s in like.items()
         }
 
     def _returned(self, out: Any, start: dict[str, Symbol]) -> dict[str, Symbol]:
         if not isinstance(out, dict) or set(out) != set(start):
             have = sorted(out) if isinstance(out, dict) else type(out).__name__
-            refuse(f"a loop's body returns a dict of what it carries, {sorted(start)}; it returned {have}")
+            refuse(
+                f"a loop's body returns a dict of what it carries, {sorted(start)}; it returned {have}"
+            )
         result = {k: self._symbol(out[k], start[k].value.kind) for k in start}
         for k, s in result.items():
             if (s.value.kind, s.value.length) != (start[k].value.kind, start[k].value.length):
-                refuse(f"the loop changes the kind of {k!r}: start it with a value of the same kind")
+                refuse(
+                    f"the loop changes the kind of {k!r}: start it with a value of the same kind"
+                )
         return result
 
 
@@ -380,7 +403,9 @@ def trace(model: Model, float64: bool) -> Program:
     """The model's program, verified but not yet optimized."""
     xp = Tracer(float64)
     xp.blocks.append([])
-    columns = tuple((name, "f" if c.dtype.kind == "f" else "i") for name, c in model.columns.items())
+    columns = tuple(
+        (name, "f" if c.dtype.kind == "f" else "i") for name, c in model.columns.items()
+    )
     inputs: dict[str, Any] = {}
     for i, name in enumerate(model.reals):
         inputs[name] = xp._emit("param", (), "f", i)[0]
@@ -400,6 +425,11 @@ def trace(model: Model, float64: bool) -> Program:
         if (outs[name].value.kind, outs[name].value.length) != (old.value.kind, old.value.length):
             raise TraceError(f"{name}: the step returns another kind of value than init")
     reported = [xp._symbol(seen[name], "f") for name in (*model.metrics, *model.series)]
+    for name, s in zip((*model.metrics, *model.series), reported, strict=True):
+        if s.value.kind not in "fi" or s.value.length:
+            raise TraceError(
+                f"{name}: what is reported is a number: write xp.where(mask, 1.0, 0.0) for a mask"
+            )
     step = Block(tuple(xp.blocks.pop()), _ids(outs) + tuple(s.value for s in reported))
     return Program(
         init=init,

@@ -3,7 +3,7 @@
 Every process is sampled exactly, so the only difference left is sampling error (and rounding, which is
 orders of magnitude below it). Each check compares a sample mean or variance with its closed form at four
 standard errors: if the engine is right, a check with a fresh seed fails with probability 6.3e-5 (two-sided
-normal tail); about 150 checks make that one run in a hundred. The seed is fixed, so a run that passes
+normal tail); its 132 checks make that one run in a hundred. The seed is fixed, so a run that passes
 keeps passing.
 
 Sources are named at each process; Glasserman, "Monte Carlo Methods in Financial Engineering" (2003)

@@ -229,7 +229,9 @@ def test_colliding_names_are_refused() -> None:
         draw = Draws(xp, "word", month)
         return {"u": draw.uniform("plumless") + draw.uniform("buckeroo")}
 
-    with pytest.raises(TraceError, match=r"test_philox\.py:\d+: .*word\.buckeroo.*word\.plumless.*rename"):
+    with pytest.raises(
+        TraceError, match=r"test_philox\.py:\d+: .*word\.buckeroo.*word\.plumless.*rename"
+    ):
         trace(FunctionModel(step, ["u"]), False)
 
 
@@ -259,7 +261,10 @@ def test_a_path_alone_is_the_path_in_a_block(backend: str, dtype: str) -> None:
         pytest.skip(reason)
     model, months = draws_model(), 3
     kernel = compile_on(backend, model, dtype)
-    for first, count, alone in ((0, 9000, (0, 1, 15, 16, 4095, 4096, 8999)), (2**32 - 19, 40, (0, 18, 19, 39))):
+    for first, count, alone in (
+        (0, 9000, (0, 1, 15, 16, 4095, 4096, 8999)),
+        (2**32 - 19, 40, (0, 18, 19, 39)),
+    ):
         block = kernel.run(model, 9, first, count, months, True)
         assert block.series is not None
         for k in alone:
@@ -321,7 +326,7 @@ def sample(dtype: str) -> Array:
 def test_distributions(dtype: str) -> None:
     got = sample(dtype).astype(float)
     u, z = got[:4], got[4:]
-    assert 0 < u.min()
+    assert u.min() > 0
     assert u.max() < 1
     for draws, law in ((u.ravel(), "uniform"), (z.ravel(), "norm")):
         assert scipy.stats.kstest(draws, law).pvalue > ERROR
@@ -334,7 +339,9 @@ def test_distributions(dtype: str) -> None:
     # within a block, and between paths next to each other; the bound is for the largest of the pairs
     every = np.vstack([u, z, np.roll(z, 1, axis=1)])
     correlation = np.corrcoef(every)[np.triu_indices(len(every), 1)]
-    assert np.abs(correlation).max() < scipy.stats.norm.isf(ERROR / 2 / len(correlation)) / DRAWS**0.5
+    assert (
+        np.abs(correlation).max() < scipy.stats.norm.isf(ERROR / 2 / len(correlation)) / DRAWS**0.5
+    )
     # squares too: Box and Muller's pairs share a radius
     correlation = np.corrcoef(z**2)[np.triu_indices(4, 1)]
     assert np.abs(correlation).max() < 1.1 * scipy.stats.norm.isf(ERROR / 12) / DRAWS**0.5

@@ -15,4 +15,13 @@ FLOW: tuple[type[System], ...] = (Shocks, Revenue, Compute, Rental, PrivateCredi
 
 SYSTEMS: dict[str, type[System]] = {s.key(): s for s in FLOW}
 
-__all__ = ["FLOW", "SYSTEMS", "Compute", "Conditions", "PrivateCredit", "Rental", "Revenue", "Shocks"]
+__all__ = [
+    "FLOW",
+    "SYSTEMS",
+    "Compute",
+    "Conditions",
+    "PrivateCredit",
+    "Rental",
+    "Revenue",
+    "Shocks",
+]

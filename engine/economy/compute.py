@@ -22,30 +22,61 @@ class Compute(System):
 
     installed_start = parameter(20.0, "GW", "assumption: US AI capacity at the end of 2025", gt=0)
     demand_start = parameter(
-        30.0, "GW", "assumption: demand half above supply, as a panel that sees a shortage implies", gt=0
+        30.0,
+        "GW",
+        "assumption: demand half above supply, as a panel that sees a shortage implies",
+        gt=0,
     )
-    income_elasticity = parameter(0.70, "1", "assumption: work grows slower than revenue", ge=0, le=2)
-    price_elasticity = parameter(0.75, "1", "assumption: cheaper work is used more, but not in proportion", ge=0, le=2)
-    efficiency_growth = parameter(0.30, "1/year", "assumption: work per GW, log, base rate", ge=0, le=2)
-    demand_reversion = parameter(1.0, "1/year", "assumption: demand shocks halve in eight months", gt=0)
+    income_elasticity = parameter(
+        0.70, "1", "assumption: work grows slower than revenue", ge=0, le=2
+    )
+    price_elasticity = parameter(
+        0.75, "1", "assumption: cheaper work is used more, but not in proportion", ge=0, le=2
+    )
+    efficiency_growth = parameter(
+        0.30, "1/year", "assumption: work per GW, log, base rate", ge=0, le=2
+    )
+    demand_reversion = parameter(
+        1.0, "1/year", "assumption: demand shocks halve in eight months", gt=0
+    )
     demand_volatility = parameter(0.15, "1/year^0.5", "assumption: as revenue's", ge=0)
-    pipeline_start = parameter(15.0, "GW", "assumption: under construction at the end of 2025", ge=0)
+    pipeline_start = parameter(
+        15.0, "GW", "assumption: under construction at the end of 2025", ge=0
+    )
     build_time = parameter(1.0, "year", "assumption: order to power, once the grid allows", gt=0)
-    trend_start = parameter(0.40, "1/year", "assumption: demand growth that builders see at the start", ge=-1, le=2)
-    foresight = parameter([-0.2, 0.6], "1/year", "assumption: growth that orders dare to follow, least and most")
+    trend_start = parameter(
+        0.40, "1/year", "assumption: demand growth that builders see at the start", ge=-1, le=2
+    )
+    foresight = parameter(
+        [-0.2, 0.6], "1/year", "assumption: growth that orders dare to follow, least and most"
+    )
     ordering = parameter(
         [1.0, 0.6, 0.2], "share", "assumption: orders when funding is open, tight, shut", ge=0, le=1
     )
     power_cap = parameter(10.0, "GW/year", "fact: power_build_us", gt=0)
-    power_growth = parameter(0.12, "1/year", "assumption: grid and turbines add an eighth a year", ge=0, le=1)
-    power_urgency = parameter(0.10, "1/year", "assumption: faster by this where demand is e times supply", ge=0)
-    power_volatility = parameter(0.08, "1/year^0.5", "assumption: permits and turbines come unevenly", ge=0)
-    usable = parameter(0.95, "share", "assumption: utilisation that still serves customers", gt=0, le=1)
-    rationing = parameter(0.3, "1", "assumption: elasticity of revenue to capacity that is short", ge=0, le=1)
+    power_growth = parameter(
+        0.12, "1/year", "assumption: grid and turbines add an eighth a year", ge=0, le=1
+    )
+    power_urgency = parameter(
+        0.10, "1/year", "assumption: faster by this where demand is e times supply", ge=0
+    )
+    power_volatility = parameter(
+        0.08, "1/year^0.5", "assumption: permits and turbines come unevenly", ge=0
+    )
+    usable = parameter(
+        0.95, "share", "assumption: utilisation that still serves customers", gt=0, le=1
+    )
+    rationing = parameter(
+        0.3, "1", "assumption: elasticity of revenue to capacity that is short", ge=0, le=1
+    )
     site_cost = parameter(32.0, "USD bn/GW", "fact: site_cost (USD m per MW)", gt=0)
     site_inflation = parameter(0.06, "1/year", "assumption: sites grow dearer", ge=-0.2, le=0.5)
-    replaced_share = parameter(0.6, "share", "assumption: of a site's cost that is chips", ge=0, le=1)
-    past_growth = parameter(0.50, "1/year", "assumption: growth of installed power before the start", ge=0, le=2)
+    replaced_share = parameter(
+        0.6, "share", "assumption: of a site's cost that is chips", ge=0, le=1
+    )
+    past_growth = parameter(
+        0.50, "1/year", "assumption: growth of installed power before the start", ge=0, le=2
+    )
     spend_2025 = parameter(400.0, "USD bn/year", "fact: datacenter_spend_2025, world", gt=0)
 
     demand = output("GW", "power that customers would use at today's price")
@@ -101,7 +132,9 @@ class Compute(System):
         installed = built + delivery * DT
         window = up.conditions.window
         appetite = xp.where(
-            window < 0.5, self.ordering[0], xp.where(window < 1.5, self.ordering[1], self.ordering[2])
+            window < 0.5,
+            self.ordering[0],
+            xp.where(window < 1.5, self.ordering[1], self.ordering[2]),
         )
         expected = demand * xp.exp(xp.clip(trend, self.foresight[0], self.foresight[1]))
         pipeline = s.pipeline - delivery * DT
@@ -116,7 +149,9 @@ class Compute(System):
         capex = cost * (delivery + self.replaced_share * old / 5.0)
 
         tightness = demand / installed
-        served = xp.exp(self.rationing * xp.minimum(xp.log(self.usable / tightness), 0.0)) / self.served0
+        served = (
+            xp.exp(self.rationing * xp.minimum(xp.log(self.usable / tightness), 0.0)) / self.served0
+        )
         return {
             "noise": noise,
             "log_demand": log_demand,

@@ -12,7 +12,9 @@ class Conditions(System):
 
     title = "funding conditions, held constant"
 
-    window = parameter(0.0, "0 open, 1 tight, 2 shut", "assumption: open, as in December 2025", ge=0, le=2)
+    window = parameter(
+        0.0, "0 open, 1 tight, 2 shut", "assumption: open, as in December 2025", ge=0, le=2
+    )
     spread_ratio = parameter(
         1.0, "credit spread over today's", "assumption: spreads stay where they are", ge=0.1, le=20
     )

@@ -87,7 +87,9 @@ class Order:
 
         rest = xp.to_real(xp.maximum(left - 1, 1))
         gap = xp.get(d.gap, g) - xp.log(xp.uniform(gap_word)) / rest
-        limit = (xp.get(d.since, g) if c.vintages else 0.0) + c.threshold(xp, market.path, g, -xp.expm1(-gap), gap)
+        limit = (xp.get(d.since, g) if c.vintages else 0.0) + c.threshold(
+            xp, market.path, g, -xp.expm1(-gap), gap
+        )
         limit = xp.where(left > 1, limit, NEVER)
         more = xp.get(market.hazard, c.group_pattern[g]) > limit
         return {
@@ -119,7 +121,10 @@ class Each:
 
         def group(g: Any, a: Any) -> Book:
             u = self._above(xp, draw, g, 0.0)
-            return {"least": xp.set(a.least, g, u), "next": xp.set(a.next, g, self._limit(xp, path, g, u))}
+            return {
+                "least": xp.set(a.least, g, u),
+                "next": xp.set(a.next, g, self._limit(xp, path, g, u)),
+            }
 
         empty = {k: xp.array(c.groups, 0.0) for k in ("least", "next")}
         filled = xp.loop(0, c.groups, group, **empty)

@@ -36,17 +36,23 @@ class Sector(Row):
     """A sector of borrowers."""
 
     collateral = parameter(
-        0.0, "1", "assumption: elasticity of recovery to GPU rentals; 0: no such collateral", ge=0, le=5
+        0.0,
+        "1",
+        "assumption: elasticity of recovery to GPU rentals; 0: no such collateral",
+        ge=0,
+        le=5,
     )
 
 
 class Rating(Row):
     """A rating class."""
 
-    refinancing = parameter(1.0, "1", "assumption: times the refinancing hazard at maturity", ge=0, le=20)
+    refinancing = parameter(
+        1.0, "1", "assumption: times the refinancing hazard at maturity", ge=0, le=20
+    )
 
 
-_SECTORS = [
+_SECTORS: list[dict[str, Any]] = [
     {"name": "any"},
     {"name": "software"},
     {"name": "it_services"},
@@ -57,7 +63,7 @@ _SECTORS = [
     {"name": "power_onsite"},
     {"name": "fibre_telecom"},
 ]
-_RATINGS = [
+_RATINGS: list[dict[str, Any]] = [
     {"name": "any"},
     {"name": "bbb", "refinancing": 0.25},
     {"name": "bb", "refinancing": 0.5},
@@ -72,14 +78,24 @@ class PrivateCredit(System):
     title = "the loan book"
     reads = ("rental", "conditions")
 
-    book = setting("book.csv", "the loans: a CSV file, looked for beside the config and among the shipped ones")
+    book = setting(
+        "book.csv", "the loans: a CSV file, looked for beside the config and among the shipped ones"
+    )
     loans = setting(100, "loans of a homogeneous book (book = '')", ge=1, le=100_000)
     exposure = parameter(100.0, "USD bn", "assumption: total of a homogeneous book", gt=0)
-    pd = parameter(0.02, "1/year", "assumption: one-year default probability, homogeneous book", gt=0, lt=1)
+    pd = parameter(
+        0.02, "1/year", "assumption: one-year default probability, homogeneous book", gt=0, lt=1
+    )
     rho = parameter(0.10, "share", "assumption: asset correlation, homogeneous book", ge=0, lt=1)
     lgd = parameter(0.45, "share", "assumption: loss given default, homogeneous book", gt=0, le=1)
-    stress = setting(True, "whether rentals, spreads and the window move hazards; false: the textbook")
-    method = setting("order", "how loans are drawn: order statistics, or each by itself", choices=("order", "each"))
+    stress = setting(
+        True, "whether rentals, spreads and the window move hazards; false: the textbook"
+    )
+    method = setting(
+        "order",
+        "how loans are drawn: order statistics, or each by itself",
+        choices=("order", "each"),
+    )
     copula = setting(
         "gaussian",
         "what joins defaults given the path: one Gaussian factor, Student t, or a continuous frailty",
@@ -88,12 +104,22 @@ class PrivateCredit(System):
     nu = parameter(8.0, "1", "assumption: degrees of freedom of the Student t copula", ge=2, le=200)
     frailty_reversion = parameter(0.5, "1/year", "assumption: frailty halves in 17 months", gt=0)
     frailty_volatility = parameter(
-        0.40, "1/year^0.5", "assumption: of the log hazard, near Duffie, Eckner, Horel and Saita (2009)", ge=0
+        0.40,
+        "1/year^0.5",
+        "assumption: of the log hazard, near Duffie, Eckner, Horel and Saita (2009)",
+        ge=0,
     )
-    opacity = parameter(0.5, "log", "assumption: spread of true about stated hazard, one draw a path", ge=0, le=2)
-    hazard_bounds = parameter([-1.5, 2.5], "log", "assumption: least and most that stress moves a hazard")
+    opacity = parameter(
+        0.5, "log", "assumption: spread of true about stated hazard, one draw a path", ge=0, le=2
+    )
+    hazard_bounds = parameter(
+        [-1.5, 2.5], "log", "assumption: least and most that stress moves a hazard"
+    )
     refinancing = parameter(
-        [0.0, 0.02, 0.15], "hazard", "assumption: at maturity when funding is open, tight, shut", ge=0
+        [0.0, 0.02, 0.15],
+        "hazard",
+        "assumption: at maturity when funding is open, tight, shut",
+        ge=0,
     )
     sector = rows(Sector, _SECTORS, "GPU-backed borrowers recover less when rentals fall")
     rating = rows(Rating, _RATINGS, "weak names fail to refinance first")
@@ -114,7 +140,9 @@ class PrivateCredit(System):
     def check(self) -> list[str]:
         low, high = self.hazard_bounds
         if low >= high:
-            return [f"private_credit.hazard_bounds = {self.hazard_bounds}: the first should be the lower one"]
+            return [
+                f"private_credit.hazard_bounds = {self.hazard_bounds}: the first should be the lower one"
+            ]
         return self._resolve()[1]
 
     def prepare(self) -> dict[str, Any]:
@@ -225,7 +253,10 @@ class PrivateCredit(System):
         def pattern(b: Any, a: Any) -> dict[str, Any]:
             stress: Any = 0.0
             if self.stress:
-                y = self.beta_rental[b] * up.rental.shortfall + self.beta_spread[b] * up.conditions.log_spread
+                y = (
+                    self.beta_rental[b] * up.rental.shortfall
+                    + self.beta_spread[b] * up.conditions.log_spread
+                )
                 y = y + self.beta_window[b] * up.conditions.window
                 y = y + self.beta_displacement[b] * up.conditions.displacement
                 stress = xp.clip(y, self.hazard_bounds[0], self.hazard_bounds[1])
@@ -233,7 +264,9 @@ class PrivateCredit(System):
             total = xp.get(a.hazard, b) + now * DT
             return {"hazard": xp.set(a.hazard, b, total), "speed": xp.set(a.speed, b, now)}
 
-        after = xp.loop(0, self.patterns, pattern, hazard=hazard, speed=xp.array(self.patterns, 0.0))
+        after = xp.loop(
+            0, self.patterns, pattern, hazard=hazard, speed=xp.array(self.patterns, 0.0)
+        )
         return after.hazard, after.speed
 
     def _enter(self, xp: Any, hazard: Any, month: Any, book: dict[str, Any]) -> dict[str, Any]:
@@ -299,7 +332,9 @@ class PrivateCredit(System):
     ) -> dict[str, Any]:
         """Loans that mature now must refinance. A survivor's uniform is uniform above p, so a fresh one serves."""
         jump = xp.where(
-            window < 0.5, self.refinancing[0], xp.where(window < 1.5, self.refinancing[1], self.refinancing[2])
+            window < 0.5,
+            self.refinancing[0],
+            xp.where(window < 1.5, self.refinancing[1], self.refinancing[2]),
         )
 
         def loan(i: Any, a: Any) -> dict[str, Any]:
@@ -309,7 +344,9 @@ class PrivateCredit(System):
             hazard = self._true_hazard(market.path, g) * age
             more = hazard + jump * self.loan_weight[row]
             odds = self._conditional(xp, market.path, g, hazard, more)
-            fails = (draw.uniform("refinance", index=i) < odds) & ~self.draws.is_gone(xp, draw, book, row, g)
+            fails = (draw.uniform("refinance", index=i) < odds) & ~self.draws.is_gone(
+                xp, draw, book, row, g
+            )
             lost = self.loan_exposure[row] * self.stressed_lgd(xp, market, row, g)
             return {
                 "loss": a.loss + xp.where(fails, lost, 0.0),

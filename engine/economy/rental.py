@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -11,16 +12,27 @@ from ..system import DT, Output, Row, System, parameter, rows
 class Generation(Row):
     """A generation of chips. Rows stand in the order of release."""
 
-    price = parameter(2.1, "USD/GPU-hour", "assumption: on-demand rental at its release, or now", gt=0)
+    price = parameter(
+        2.1, "USD/GPU-hour", "assumption: on-demand rental at its release, or now", gt=0
+    )
     volatility = parameter(0.18, "1/year^0.5", "fact: h100_rental_vol", ge=0)
     efficiency = parameter(
-        0.0, "log", "assumption: work per cost over the first row; a year's cadence brings 0.63", ge=0
+        0.0,
+        "log",
+        "assumption: work per cost over the first row; a year's cadence brings 0.63",
+        ge=0,
     )
     power = parameter(1.4, "kW", "assumption: a GPU with its share of the site", gt=0)
-    installed = parameter(0.0, "share", "assumption: of the power installed at the start", ge=0, le=1)
-    release = parameter(0.0, "month", "assumption: earliest month of its release; 0: on the market", ge=0)
+    installed = parameter(
+        0.0, "share", "assumption: of the power installed at the start", ge=0, le=1
+    )
+    release = parameter(
+        0.0, "month", "assumption: earliest month of its release; 0: on the market", ge=0
+    )
     delay = parameter(0.0, "months", "assumption: mean of the exponential delay after that", ge=0)
-    resale_impact = parameter(0.0, "log", "assumption: forced sales of used chips, until gpu_loans feed it", ge=0)
+    resale_impact = parameter(
+        0.0, "log", "assumption: forced sales of used chips, until gpu_loans feed it", ge=0
+    )
 
 
 _GENERATIONS = [
@@ -65,34 +77,58 @@ class Rental(System):
     title = "price of a GPU-hour"
     reads = ("shocks", "compute")
 
-    generation = rows(Generation, _GENERATIONS, "prices of Hopper and Blackwell are facts, the rest assumptions")
-    reversion = parameter(1.5, "1/year", "assumption: half-life of a price shock five and a half months", gt=0)
+    generation = rows(
+        Generation, _GENERATIONS, "prices of Hopper and Blackwell are facts, the rest assumptions"
+    )
+    reversion = parameter(
+        1.5, "1/year", "assumption: half-life of a price shock five and a half months", gt=0
+    )
     scarcity_lift = parameter(0.8, "1", "assumption: theta, elasticity of price to tightness", ge=0)
-    obsolescence = parameter(0.9, "1", "assumption: omega, share of a newer chip's lead that old prices lose", ge=0)
-    shelter = parameter(0.85, "share", "assumption: phi, of that loss that scarcity suspends", ge=0, le=1)
-    scarcity_width = parameter(0.25, "ratio", "assumption: tightness above 1 at which scarcity is full", gt=0)
-    common = parameter(0.6, "share", "assumption: of price variance that all generations share", ge=0, le=1)
-    war_rate = parameter(0.04, "1/year", "assumption: price wars, one in 25 years while compute is short", ge=0)
+    obsolescence = parameter(
+        0.9, "1", "assumption: omega, share of a newer chip's lead that old prices lose", ge=0
+    )
+    shelter = parameter(
+        0.85, "share", "assumption: phi, of that loss that scarcity suspends", ge=0, le=1
+    )
+    scarcity_width = parameter(
+        0.25, "ratio", "assumption: tightness above 1 at which scarcity is full", gt=0
+    )
+    common = parameter(
+        0.6, "share", "assumption: of price variance that all generations share", ge=0, le=1
+    )
+    war_rate = parameter(
+        0.04, "1/year", "assumption: price wars, one in 25 years while compute is short", ge=0
+    )
     war_rate_glut = parameter(0.19, "1/year", "assumption: and in a glut", ge=0)
     war_size = parameter(-0.5, "log", "assumption: mean cut, as AWS's 44 % of June 2025", le=0)
     war_spread = parameter(0.25, "log", "assumption: standard deviation of the cut", ge=0)
     war_half_life = parameter(2.0, "year", "assumption: as oil stayed down after 2014", gt=0)
     decline = parameter(
-        0.12, "1/year", "assumption: the fall in rentals that lenders have already priced", ge=0, le=1
+        0.12,
+        "1/year",
+        "assumption: the fall in rentals that lenders have already priced",
+        ge=0,
+        le=1,
     )
 
     def outputs(self) -> dict[str, Output]:
         found = {g.name: Output("USD/GPU-hour", f"rental of {g.name}") for g in self.generation}
-        found["shortfall"] = Output("log", "rentals below the decline that lenders priced", metric=False)
-        found["wars"] = Output("count", "price wars so far", series=False)
+        found["shortfall"] = Output(
+            "log", "rentals below the decline that lenders priced", metric=False
+        )
+        found["wars"] = Output("count", "price wars so far")
         return found
 
     def check(self) -> list[str]:
         problems = []
         first = self.generation[0]
         if first.release > 0:
-            problems.append(f"rental.generation[0].release = {first.release}: the first row should be on the market (0)")
-        for i, (a, b) in enumerate(zip(self.generation, self.generation[1:], strict=False), start=1):
+            problems.append(
+                f"rental.generation[0].release = {first.release}: the first row should be on the market (0)"
+            )
+        for i, (a, b) in enumerate(
+            zip(self.generation, self.generation[1:], strict=False), start=1
+        ):
             for field in ("release", "efficiency"):
                 was, now = getattr(a, field), getattr(b, field)
                 if now < was:
@@ -101,7 +137,9 @@ class Rental(System):
                     )
         total = sum(g.installed for g in self.generation)
         if abs(total - 1.0) > 1e-9:
-            problems.append(f"rental.generation: installed sums to {total:g}; shares should sum to 1")
+            problems.append(
+                f"rental.generation: installed sums to {total:g}; shares should sum to 1"
+            )
         problems += [
             f"rental.generation[{i}].installed = {g.installed}: {g.name} is not on the market at the start; should be 0"
             for i, g in enumerate(self.generation)
@@ -113,8 +151,13 @@ class Rental(System):
         now = [g for g in self.generation if g.release == 0]
         self.coming = [g.name for g in self.generation if g.release > 0]
         newest = max(g.efficiency for g in now)
-        made: dict[str, Any] = {f"lead0_{g.name}": max(newest - g.efficiency, 0.0) for g in self.generation}
-        made |= {f"odds_{k}": 1.0 - math.exp(-getattr(self, k) * DT) for k in ("war_rate", "war_rate_glut")}
+        made: dict[str, Any] = {
+            f"lead0_{g.name}": max(newest - g.efficiency, 0.0) for g in self.generation
+        }
+        made |= {
+            f"odds_{k}": 1.0 - math.exp(-getattr(self, k) * DT)
+            for k in ("war_rate", "war_rate_glut")
+        }
         made["per_kw0"] = sum(g.installed * g.price / g.power for g in now)
         return made
 
@@ -134,7 +177,7 @@ class Rental(System):
 
     def _in_order(self, xp: Any, state: dict[str, Any], later: list[Any]) -> None:
         # a successor never comes before its predecessor
-        for a, b in zip(later, later[1:], strict=False):
+        for a, b in itertools.pairwise(later):
             key = f"release_{b.name}"
             state[key] = xp.maximum(state[key], state[f"release_{a.name}"])
 
@@ -160,7 +203,9 @@ class Rental(System):
             shock = xp.sqrt(self.common) * up.shocks.rental + xp.sqrt(1.0 - self.common) * own
             last = getattr(s, f"log_{g.name}")
             moved = fair + (last - fair) * keep + g.volatility * spread * shock
-            new[f"log_{g.name}"] = moved if g.name not in out else xp.where(out[g.name], moved, last)
+            new[f"log_{g.name}"] = (
+                moved if g.name not in out else xp.where(out[g.name], moved, last)
+            )
             new[g.name] = xp.exp(new[f"log_{g.name}"])
         return new | self._mix(xp, s, up, out, new) | {"shortfall": self._shortfall(xp, new, month)}
 
@@ -182,7 +227,9 @@ class Rental(System):
             best = xp.where(out[g.name], g.efficiency, best) if g.name in out else g.efficiency
         return best
 
-    def _mix(self, xp: Any, s: Any, up: Any, out: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    def _mix(
+        self, xp: Any, s: Any, up: Any, out: dict[str, Any], new: dict[str, Any]
+    ) -> dict[str, Any]:
         """Deliveries go to the newest generation; the rental per kW is weighted by what stands installed."""
         share = up.compute.delivery * DT / up.compute.installed
         fresh: Any = share
@@ -193,7 +240,8 @@ class Rental(System):
             power[f"power_{g.name}"] = getattr(s, f"power_{g.name}") * (1.0 - share) + mine
         total = sum(
             (power[f"power_{g.name}"] * (new[g.name] / g.power) for g in self.generation[1:]),
-            power[f"power_{self.generation[0].name}"] * (new[self.generation[0].name] / self.generation[0].power),
+            power[f"power_{self.generation[0].name}"]
+            * (new[self.generation[0].name] / self.generation[0].power),
         )
         return power | {"log_per_kw": xp.log(total / self.per_kw0)}
 

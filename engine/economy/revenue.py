@@ -15,7 +15,9 @@ REGIMES = ("exponential", "linear", "stall")
 class Company(Row):
     """A seller of AI services, or a group of them."""
 
-    revenue_2025 = parameter(1.0, "USD bn/year", "assumption: sums to revenue_2025 over the table", gt=0)
+    revenue_2025 = parameter(
+        1.0, "USD bn/year", "assumption: sums to revenue_2025 over the table", gt=0
+    )
     volatility = parameter(0.25, "1/year^0.5", "assumption: of the score, around its start", ge=0)
 
 
@@ -46,10 +48,16 @@ class Revenue(System):
         choices=("exponential", "linear"),
     )
     ceiling = parameter(
-        3000.0, "USD bn/year", "assumption: headline sales that saturate the market, an eighth of US GDP", gt=0
+        3000.0,
+        "USD bn/year",
+        "assumption: headline sales that saturate the market, an eighth of US GDP",
+        gt=0,
     )
     volatility = parameter(
-        0.15, "1/year^0.5", "assumption: equal in all regimes, so that they differ by the law alone", ge=0
+        0.15,
+        "1/year^0.5",
+        "assumption: equal in all regimes, so that they differ by the law alone",
+        ge=0,
     )
     stall_drift = parameter(-0.10, "1/year", "assumption: sales shrink by a tenth a year", le=0)
     start = parameter(
@@ -65,7 +73,11 @@ class Revenue(System):
         "assumption: rates of leaving a regime (row) for another (column); rows sum to zero",
     )
     cash_share = parameter(
-        0.70, "share", "assumption: collected revenue over headline run-rate at the start", gt=0, lt=1
+        0.70,
+        "share",
+        "assumption: collected revenue over headline run-rate at the start",
+        gt=0,
+        lt=1,
     )
     promo_months = setting(9, "fact: arr_promo_months", ge=1, le=36)
     promo_collected = parameter(0.10, "share", "fact: arr_collected_low", ge=0, lt=1)
@@ -76,8 +88,12 @@ class Revenue(System):
         gt=0,
         lt=1,
     )
-    renewal_noise = parameter(0.25, "logit", "assumption: month-to-month spread of the renewal share", ge=0)
-    share_reversion = parameter(0.5, "1/year", "assumption: half-life of a market-share gain 17 months", gt=0)
+    renewal_noise = parameter(
+        0.25, "logit", "assumption: month-to-month spread of the renewal share", ge=0
+    )
+    share_reversion = parameter(
+        0.5, "1/year", "assumption: half-life of a market-share gain 17 months", gt=0
+    )
     company = rows(
         Company,
         _COMPANIES,
@@ -96,13 +112,17 @@ class Revenue(System):
 
         found = super().outputs()
         for c in self.company:
-            found[c.name] = Output("USD bn/year", f"collected revenue of {c.name}", metric=c.name == "openai")
+            found[c.name] = Output(
+                "USD bn/year", f"collected revenue of {c.name}", metric=c.name == "openai"
+            )
         return found
 
     def check(self) -> list[str]:
         problems = []
         if abs(sum(self.start) - 1.0) > 1e-9:
-            problems.append(f"revenue.start = {self.start}: sums to {sum(self.start):g}; probabilities should sum to 1")
+            problems.append(
+                f"revenue.start = {self.start}: sums to {sum(self.start):g}; probabilities should sum to 1"
+            )
         for i, row in enumerate(self.generator):
             if abs(sum(row)) > 1e-9 or any(x < 0 for j, x in enumerate(row) if j != i):
                 problems.append(
@@ -129,7 +149,7 @@ class Revenue(System):
     def rate_start(self) -> float:
         """The annual rate at the start, from a calendar year's sum (MODEL: 98.9 or 73.3)."""
         if self.reading == "linear":
-            return self.revenue_2025 + self.slope_of_revenue() / 2.0
+            return float(self.revenue_2025 + self.slope_of_revenue() / 2.0)
         g = self.growth()
         return float(self.revenue_2025 * g / (1.0 - math.exp(-g)))
 
@@ -173,7 +193,9 @@ class Revenue(System):
         cohorts = xp.loop(
             0, self.promo_months, lambda i, c: {"q": xp.set(c.q, i, self.cohort0[i])}, q=cohorts
         ).q
-        shares = {f"score_{c.name}": xp.log(c.revenue_2025 / self.revenue_2025) for c in self.company}
+        shares = {
+            f"score_{c.name}": xp.log(c.revenue_2025 / self.revenue_2025) for c in self.company
+        }
         return {
             "headline": self.headline0,
             "full": self.full0,
@@ -191,7 +213,9 @@ class Revenue(System):
         regime = self._next_regime(xp, s.regime, u)
         headline = self._grow(xp, s, regime, up.shocks.revenue)
         moving = (headline - s.headline) / DT
-        slope = xp.where(regime == 0, s.slope + (moving - s.slope) * (1.0 - xp.exp(-0.5 * DT)), s.slope)
+        slope = xp.where(
+            regime == 0, s.slope + (moving - s.slope) * (1.0 - xp.exp(-0.5 * DT)), s.slope
+        )
 
         # the oldest cohort ends: part renews at full price, the rest leaves; sales make up the headline
         news = draw.normal("news", max(len(self.company), 2))
@@ -232,14 +256,18 @@ class Revenue(System):
         return xp.where(u < first, 0, xp.where(u < second, 1, 2))
 
     def _grow(self, xp: Any, s: Any, regime: Any, z: Any) -> Any:
-        noise = xp.exp(self.volatility * (xp.sqrt(DT) * z) - 0.5 * self.volatility * self.volatility * DT)
+        noise = xp.exp(
+            self.volatility * (xp.sqrt(DT) * z) - 0.5 * self.volatility * self.volatility * DT
+        )
         room = (1.0 - s.headline / self.ceiling) / (1.0 - self.headline0 / self.ceiling)
         drift = xp.where(regime == 0, self.g * room, self.stall_drift)
         grown = s.headline * xp.exp(drift * DT)
         return xp.where(regime == 1, s.headline + s.slope * DT, grown) * noise
 
     def _renewed(self, xp: Any, regime: Any, noise: Any) -> Any:
-        usual = xp.where(regime == 0, self.renewal[0], xp.where(regime == 1, self.renewal[1], self.renewal[2]))
+        usual = xp.where(
+            regime == 0, self.renewal[0], xp.where(regime == 1, self.renewal[1], self.renewal[2])
+        )
         odds = usual / (1.0 - usual) * xp.exp(self.renewal_noise * noise)
         return odds / (1.0 + odds)
 

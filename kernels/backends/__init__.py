@@ -47,7 +47,9 @@ def _accelerated_jax() -> Status:
     plugins = [
         name
         for d in distributions()
-        if (name := (d.metadata["Name"] or "").lower()).startswith(("jax-cuda", "jax-rocm", "jax-metal"))
+        if (name := (d.metadata["Name"] or "").lower()).startswith(
+            ("jax-cuda", "jax-rocm", "jax-metal")
+        )
         or name == "libtpu"
     ]
     if not plugins:
@@ -69,4 +71,14 @@ def compile(name: str, model: Model, program: Program, dtype: str) -> Kernel:
     return kernel
 
 
-__all__ = ["NAMES", "BackendError", "Kernel", "Output", "Status", "base", "choose", "compile", "status"]
+__all__ = [
+    "NAMES",
+    "BackendError",
+    "Kernel",
+    "Output",
+    "Status",
+    "base",
+    "choose",
+    "compile",
+    "status",
+]

@@ -14,7 +14,9 @@ from ..program import Program
 from ..trace import Model
 
 DTYPES = ("float32", "float64")
-COLUMN_PADDING = 32  # entries after the last column: a short table may be loaded as two whole vectors
+COLUMN_PADDING = (
+    32  # entries after the last column: a short table may be loaded as two whole vectors
+)
 
 
 class BackendError(RuntimeError):
@@ -59,8 +61,8 @@ def pack(program: Program, model: Model, dtype: str) -> Packed:
         used[kind] += len(data)
     padding = np.zeros(COLUMN_PADDING)
     return Packed(
-        np.array(reals + [0.0], dtype),
-        np.array(ints + [0], np.int32),
+        np.array([*reals, 0.0], dtype),
+        np.array([*ints, 0], np.int32),
         np.concatenate([*parts["f"], padding]).astype(dtype),
         np.concatenate([*parts["i"], padding]).astype(np.int32),
     )
@@ -92,7 +94,9 @@ def thread_count() -> int:
     asked = os.environ.get("OVERBUILT_THREADS", "")
     if asked:
         if not asked.isdigit() or int(asked) < 1:
-            raise BackendError(f"OVERBUILT_THREADS is {asked!r}; it should be a whole number above 0")
+            raise BackendError(
+                f"OVERBUILT_THREADS is {asked!r}; it should be a whole number above 0"
+            )
         return int(asked)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -63,7 +63,9 @@ class CudaKernel:
         }
         self._inputs: tuple[Any, tuple[Any, ...]] | None = None
 
-    def run(self, model: Model, seed: int, first: int, count: int, months: int, series: bool) -> Output:
+    def run(
+        self, model: Model, seed: int, first: int, count: int, months: int, series: bool
+    ) -> Output:
         import cupy
 
         inputs = self._on_device(cupy, model)
@@ -81,7 +83,9 @@ class CudaKernel:
             ),
         )  # fmt: skip
         return Output(
-            cupy.asnumpy(metrics), None if record is None else cupy.asnumpy(record), cupy.asnumpy(bad)
+            cupy.asnumpy(metrics),
+            None if record is None else cupy.asnumpy(record),
+            cupy.asnumpy(bad),
         )
 
     def _on_device(self, cupy: Any, model: Model) -> tuple[Any, ...]:

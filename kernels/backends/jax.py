@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import ArrayNamespace
+from ..arrays import ArrayColumn, ArrayNamespace
 from ..namespace import Fields
 from ..program import Program
 from ..trace import Model
 from .base import BackendError, Output, Status, path_words, thread_count
-from .numpy import bind
 
 INSTALL = "pip install 'overbuilt[jax]'"
-CPU_CHUNK = 4096  # a month's arrays in the cache; measured best on CPUs
+CPU_CHUNK = 1024  # a while loop runs as long as its slowest path; small chunks wait less
 ACCELERATOR_CHUNK = 65536
-ONE_HOT = 64  # per-path arrays up to this length are updated by comparison, which XLA fuses; a scatter is not
+# indices are clamped before, and each path writes its own column
+_IN_BOUNDS: dict[str, Any] = {"mode": "promise_in_bounds", "unique_indices": True}
 
 
 def status() -> Status:
@@ -31,7 +31,9 @@ def status() -> Status:
         device = jax.devices()[0]
     except Exception as error:  # a broken install fails in many ways; each means "not here"
         return Status("jax", False, f"JAX does not start: {error}".splitlines()[0])
-    return Status("jax", True, f"JAX {jax.__version__} on {device.device_kind}", {"platform": device.platform})
+    return Status(
+        "jax", True, f"JAX {jax.__version__} on {device.device_kind}", {"platform": device.platform}
+    )
 
 
 class JaxNamespace(ArrayNamespace):
@@ -42,22 +44,28 @@ class JaxNamespace(ArrayNamespace):
         self.lax = jax.lax
 
     def _replace(self, array: Any, i: Any, x: Any) -> Any:
+        # idle lanes of a while loop write what stood there, so the loop need not merge whole arrays
+        active = self._enclosing[-1] if self._enclosing else None
         if i.ndim == 0:
-            return array.at[i].set(x)
-        if array.shape[0] <= ONE_HOT:
-            rows = self.np.arange(array.shape[0], dtype=self.np.int32)[:, None]
-            return self.np.where(rows == i[None, :], x, array)
-        return array.at[i, self.np.arange(self.paths)].set(x)
+            return array.at[i].set(x if active is None else self.np.where(active, x, array[i]))
+        at = array.at[i, self.np.arange(self.paths)]
+        if active is not None:
+            x = self.np.where(active, x, at.get(**_IN_BOUNDS))
+        return at.set(x, **_IN_BOUNDS)
+
+    def merge(self, mask: Any, new: Any, old: Any) -> Any:
+        return new if new.ndim == 2 else super().merge(mask, new, old)
 
     def get(self, array: Any, i: Any) -> Any:
         i = self._scalar(i, "i")
-        if i.ndim == 0 or array.shape[0] > ONE_HOT:
+        if i.ndim == 0:
             return super().get(array, i)
         at = self.np.clip(i, 0, array.shape[0] - 1)
-        rows = self.np.arange(array.shape[0], dtype=self.np.int32)[:, None]
-        return self.np.sum(self.np.where(rows == at[None, :], array, array.dtype.type(0)), axis=0, dtype=array.dtype)
+        return array.at[at, self.np.arange(self.paths)].get(**_IN_BOUNDS)
 
-    def loop(self, first: Any, last: Any, body: Callable[..., dict[str, Any]], **carry: Any) -> Fields:
+    def loop(
+        self, first: Any, last: Any, body: Callable[..., dict[str, Any]], **carry: Any
+    ) -> Fields:
         start = self._settled(self._carry(carry), lambda c: body(self.np.int32(0), Fields(c)))
         step = lambda i, c: self._like(body(i, Fields(c, "loop value")), start)  # noqa: E731
         values = self.lax.fori_loop(self.np.int32(first), self.np.int32(last), step, start)
@@ -86,7 +94,9 @@ class JaxNamespace(ArrayNamespace):
     def _wide(self, x: Any) -> Any:
         return x if x.ndim else self.np.broadcast_to(x, (self.paths,))
 
-    def _settled(self, start: dict[str, Any], once: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    def _settled(
+        self, start: dict[str, Any], once: Callable[[dict[str, Any]], Any]
+    ) -> dict[str, Any]:
         """Start values with the shapes that the body returns: a carry keeps its shape in JAX."""
         import jax
 
@@ -115,7 +125,9 @@ class JaxKernel:
         }
         self._compiled: dict[Any, Any] = {}
 
-    def run(self, model: Model, seed: int, first: int, count: int, months: int, series: bool) -> Output:
+    def run(
+        self, model: Model, seed: int, first: int, count: int, months: int, series: bool
+    ) -> Output:
         import jax
 
         with jax.enable_x64(True):
@@ -157,15 +169,18 @@ class JaxKernel:
             self._compiled[key] = jax.jit(self._build(jax, model, months, series))
         return self._compiled[key]
 
-    def _build(self, jax: Any, model: Model, months: int, series: bool) -> Callable[..., tuple[Any, ...]]:
+    def _build(
+        self, jax: Any, model: Model, months: int, series: bool
+    ) -> Callable[..., tuple[Any, ...]]:
         jnp = jax.numpy
         real = jnp.float64 if self.dtype == "float64" else jnp.float32
 
-        def simulate(flat: dict[str, Any], key: Any, low: Any, high: Any, last: Any) -> tuple[Any, ...]:
+        def simulate(
+            flat: dict[str, Any], key: Any, low: Any, high: Any, last: Any
+        ) -> tuple[Any, ...]:
             xp = JaxNamespace(jax, self.dtype == "float64", (low, high), key)
             inputs = {k: flat[k] for k in (*model.reals, *model.ints)}
-            columns = bind(_Columns(model, flat), xp, real)
-            inputs |= {k: columns[k] for k in model.columns}
+            inputs |= {k: ArrayColumn(jnp, flat[k]) for k in model.columns}
             state = {k: xp.full(v) for k, v in model.init(xp, inputs).items()}
             bad = jnp.zeros(xp.paths, jnp.int32)
             metrics = jnp.zeros((len(model.metrics), xp.paths), real)
@@ -191,7 +206,9 @@ class JaxKernel:
             start = (state, bad, metrics)
             if series:
                 ticks = jnp.arange(1, months + 1, dtype=jnp.int32)
-                (_, bad, metrics), record = jax.lax.scan(lambda c, t: month_step(t, c), start, ticks)
+                (_, bad, metrics), record = jax.lax.scan(
+                    lambda c, t: month_step(t, c), start, ticks
+                )
                 return metrics, bad, record
             _, bad, metrics = jax.lax.fori_loop(
                 jnp.int32(1), last + 1, lambda t, c: month_step(t, c)[0], start
@@ -199,15 +216,6 @@ class JaxKernel:
             return metrics, bad
 
         return simulate
-
-
-class _Columns:
-    """The model's columns as traced arrays."""
-
-    def __init__(self, model: Model, flat: dict[str, Any]) -> None:
-        self.reals: dict[str, float] = {}
-        self.ints: dict[str, int] = {}
-        self.columns = {k: flat[k] for k in model.columns}
 
 
 def compile(model: Model, program: Program, dtype: str) -> JaxKernel:

@@ -59,7 +59,9 @@ def processor() -> str:
     """The processor's name and instruction sets, for the cache: -march=native depends on them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0]
-        keep = sorted(x for x in lines.splitlines() if x.startswith(("model name", "flags", "Features")))
+        keep = sorted(
+            x for x in lines.splitlines() if x.startswith(("model name", "flags", "Features"))
+        )
         return platform.machine() + "\n".join(keep)
     except OSError:
         return platform.machine() + platform.processor()
@@ -79,8 +81,15 @@ def status() -> Status:
     if found is None:
         return Status("native", False, f"no C++ compiler: {INSTALL}")
     sets = processor()
-    best = next((n for n in ("avx512f", "avx2", "sse2") if f" {n} " in f"{sets} "), platform.machine())
-    return Status("native", True, f"{Path(found).name} on {thread_count()} threads, {best}", {"compiler": found})
+    best = next(
+        (n for n in ("avx512f", "avx2", "sse2") if f" {n} " in f"{sets} "), platform.machine()
+    )
+    return Status(
+        "native",
+        True,
+        f"{Path(found).name} on {thread_count()} threads, {best}",
+        {"compiler": found},
+    )
 
 
 class NativeKernel:
@@ -92,7 +101,9 @@ class NativeKernel:
         text = cache.debug_text(f"native-{dtype}", str(program), emit(program))
         full = source(text, "native", dtype == "float64")
         flags = (*FLAGS, *target_flags())
-        name = "native-" + cache.key(full, " ".join(flags), compiler_identity(), processor()) + ".so"
+        name = (
+            "native-" + cache.key(full, " ".join(flags), compiler_identity(), processor()) + ".so"
+        )
         path, self.cached = cache.fetch(name, lambda to: _compile(found, flags, full, to))
         self.chunk = 4096
         self.threads = thread_count()
@@ -111,7 +122,9 @@ class NativeKernel:
         ]  # fmt: skip
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
-    def run(self, model: Model, seed: int, first: int, count: int, months: int, series: bool) -> Output:
+    def run(
+        self, model: Model, seed: int, first: int, count: int, months: int, series: bool
+    ) -> Output:
         below = (1 << 32) - (first & 0xFFFFFFFF)
         if below < count:  # a vector has one high word for all its paths
             parts = (
@@ -120,7 +133,9 @@ class NativeKernel:
             )
             return Output(
                 np.concatenate([p.metrics for p in parts], axis=1),
-                np.concatenate([p.series for p in parts if p.series is not None], axis=2) if series else None,
+                np.concatenate([p.series for p in parts if p.series is not None], axis=2)
+                if series
+                else None,
                 np.concatenate([p.bad for p in parts]),
             )
         packed = pack(self.program, model, self.dtype)
@@ -129,7 +144,10 @@ class NativeKernel:
         record = np.empty((months, len(model.series), stride), self.dtype) if series else None
         bad = np.empty(stride, np.int32)
         item = metrics.itemsize
-        inputs = [a.ctypes.data for a in (packed.reals, packed.ints, packed.column_reals, packed.column_ints)]
+        inputs = [
+            a.ctypes.data
+            for a in (packed.reals, packed.ints, packed.column_reals, packed.column_ints)
+        ]
 
         def one(at: int) -> None:
             self._run(
@@ -146,7 +164,9 @@ class NativeKernel:
         else:
             for _ in self._pool.map(one, starts):
                 pass
-        return Output(metrics[:, :count], None if record is None else record[:, :, :count], bad[:count])
+        return Output(
+            metrics[:, :count], None if record is None else record[:, :, :count], bad[:count]
+        )
 
 
 @memoize
@@ -170,7 +190,9 @@ def is_cached(program: Program, dtype: str) -> bool:
     """Whether a compiled kernel of this program is in the cache."""
     full = source(emit(program), "native", dtype == "float64")
     flags = (*FLAGS, *target_flags())
-    return cache.has("native-" + cache.key(full, " ".join(flags), compiler_identity(), processor()) + ".so")
+    return cache.has(
+        "native-" + cache.key(full, " ".join(flags), compiler_identity(), processor()) + ".so"
+    )
 
 
 def compile(model: Model, program: Program, dtype: str) -> NativeKernel:

@@ -28,18 +28,24 @@ class NumpyKernel:
         self.program, self.dtype = program, dtype
         self.stamp = {"backend": "numpy", "library": f"numpy {np.__version__}"}
 
-    def run(self, model: Model, seed: int, first: int, count: int, months: int, series: bool) -> Output:
+    def run(
+        self, model: Model, seed: int, first: int, count: int, months: int, series: bool
+    ) -> Output:
         parts = [
             self._chunk(model, seed, first + at, min(CHUNK, count - at), months, series)
             for at in range(0, count, CHUNK)
         ]
         return Output(
             np.concatenate([p.metrics for p in parts], axis=1),
-            np.concatenate([p.series for p in parts if p.series is not None], axis=2) if series else None,
+            np.concatenate([p.series for p in parts if p.series is not None], axis=2)
+            if series
+            else None,
             np.concatenate([p.bad for p in parts]),
         )
 
-    def _chunk(self, model: Model, seed: int, first: int, count: int, months: int, series: bool) -> Output:
+    def _chunk(
+        self, model: Model, seed: int, first: int, count: int, months: int, series: bool
+    ) -> Output:
         real = np.float64 if self.dtype == "float64" else np.float32
         xp = ArrayNamespace(np, self.dtype == "float64", path_words(first, count), seed)
         inputs = bind(model, xp, real)
@@ -55,7 +61,9 @@ class NumpyKernel:
                 _check_kinds(state, kinds, month)
                 reals = [v for v in state.values() if v.dtype == real and v.ndim == 1]
                 if month == months:
-                    reals += [a for v in state.values() if v.ndim == 2 and v.dtype == real for a in v]
+                    reals += [
+                        a for v in state.values() if v.ndim == 2 and v.dtype == real for a in v
+                    ]
                     reals += [xp.full(seen[k]) for k in model.metrics]
                 for v in reals:
                     bad[(bad == 0) & ~np.isfinite(v)] = month

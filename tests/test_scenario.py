@@ -1,0 +1,475 @@
+"""Scenarios: what extends, overrides and defaults mean, and what the shipped files promise."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from overbuilt import Scenario, load, shipped
+from overbuilt.engine.book import COLUMNS, arrange, homogeneous, read_book
+from overbuilt.engine.economy import FLOW, SYSTEMS
+from overbuilt.engine.library import CONFIGS
+from overbuilt.engine.scenario import parse_override
+from overbuilt.engine.system import Parameter, Row, Rows, Setting
+from overbuilt.engine.validate import ConfigError, shown
+from overbuilt.kernels.emit import emit
+from overbuilt.kernels.passes import optimize
+from overbuilt.kernels.trace import trace
+
+
+def to_toml(values: dict[str, Any]) -> str:
+    """A config dict as TOML: tables inline below the first level."""
+    return "".join(f"{text(k)} = {text(v)}\n" for k, v in values.items())
+
+
+def text(value: Any) -> str:
+    """A value as TOML."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return (
+            '"'
+            + "".join(f"\\U{ord(c):08x}" if c in '"\\' or not c.isprintable() else c for c in value)
+            + '"'
+        )
+    if isinstance(value, list):
+        return f"[{', '.join(map(text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{text(k)} = {text(v)}' for k, v in value.items())}}}"
+    return repr(value)
+
+
+def write(folder: Path, content: str, name: str = "mine.toml") -> Path:
+    path = folder / name
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def row(scenario: Scenario, system: str, table: str, name: str) -> dict[str, Any]:
+    (found,) = (r for r in scenario.values[system][table] if r["name"] == name)
+    return dict(found)
+
+
+def names(scenario: Scenario, system: str, table: str) -> list[str]:
+    return [r["name"] for r in scenario.values[system][table]]
+
+
+# ---- shipped scenarios
+def test_the_shipped_scenarios() -> None:
+    assert shipped() == ["base", "exponential", "linear", "textbook"]
+
+
+@pytest.mark.parametrize("name", ["base", "exponential", "linear", "textbook"])
+def test_a_shipped_scenario_loads_and_is_described(name: str) -> None:
+    scenario = load(name)
+    assert scenario.name == name
+    assert scenario.title.startswith(f"{name}: ")
+    assert list(scenario.economy.systems) == scenario.values["systems"]
+    assert scenario.economy.months == scenario.months
+
+
+@pytest.mark.parametrize("name", ["base", "exponential", "linear", "textbook"])
+def test_a_scenario_resolved_twice_is_equal(name: str) -> None:
+    first = load(name)
+    first.economy  # noqa: B018 - made and kept, and no part of what is compared
+    assert first == load(name)
+
+
+@pytest.mark.parametrize("name", ["base", "exponential", "linear", "textbook"])
+def test_resolved_values_written_out_load_to_the_same_values(name: str, tmp_path: Path) -> None:
+    values = load(name).values
+    again = load(write(tmp_path, to_toml(values), f"{name}.toml"))
+    assert again.values == values
+    assert again.economy.reals == load(name).economy.reals
+
+
+def test_every_default_is_filled_in() -> None:
+    values = load("base").values
+    for key, system in SYSTEMS.items():
+        assert list(values[key]) == list(system.fields)
+
+
+@pytest.mark.parametrize(("name", "regime"), [("exponential", 0), ("linear", 1)])
+def test_a_pure_scenario_never_leaves_its_regime(name: str, regime: int) -> None:
+    from overbuilt import simulate
+
+    result = simulate(load(name), paths=300, seed=3, backend="numpy", months=24)
+    found = result.series("revenue.regime")
+    assert (found == regime).all().all()
+    metric = result.metrics["revenue.regime"]
+    assert metric["mean"] == regime
+    assert metric["sd"] == 0
+
+
+def test_the_base_scenario_leaves_its_regime() -> None:
+    from overbuilt import simulate
+
+    metric = simulate(load("base"), paths=300, seed=3, backend="numpy", months=24).metrics[
+        "revenue.regime"
+    ]
+    assert metric["sd"] > 0.3
+
+
+# ---- extends
+def test_extends_merges_tables_key_by_key(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        'extends = "linear"\nmonths = 24\n[revenue]\nvolatility = 0.2\n[rental]\nwar_rate = 0.1',
+        "a.toml",
+    )
+    scenario = load(write(tmp_path, 'extends = "a.toml"\n[revenue]\nstall_drift = -0.2'))
+    assert scenario.months == 24
+    assert scenario.values["revenue"]["reading"] == "linear"  # from linear
+    assert scenario.values["revenue"]["volatility"] == 0.2  # from a
+    assert scenario.values["revenue"]["stall_drift"] == -0.2  # its own
+    assert scenario.values["rental"]["war_rate"] == 0.1
+    assert scenario.title == load("linear").title
+
+
+def test_extends_replaces_vectors_whole(tmp_path: Path) -> None:
+    scenario = load(write(tmp_path, 'extends = "linear"\n[revenue]\nstart = [0.2, 0.3, 0.5]'))
+    assert scenario.values["revenue"]["start"] == [0.2, 0.3, 0.5]
+
+
+def test_the_file_extended_is_looked_for_beside_the_one_that_extends(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    write(tmp_path, 'extends = "deep/b.toml"', "a.toml")
+    write(tmp_path / "deep", 'extends = "c.toml"', "b.toml")
+    write(tmp_path / "deep", 'title = "c"', "c.toml")
+    assert load(tmp_path / "a.toml").title == "c"
+
+
+def test_rows_merge_by_name(tmp_path: Path) -> None:
+    write(
+        tmp_path, '[[rental.generation]]\nname = "hopper"\nprice = 2.5\nvolatility = 0.2', "a.toml"
+    )
+    scenario = load(
+        write(
+            tmp_path,
+            'extends = "a.toml"\n[[rental.generation]]\nname = "hopper"\nvolatility = 0.25',
+        )
+    )
+    default = row(load("base"), "rental", "generation", "hopper")
+    assert row(scenario, "rental", "generation", "hopper") == default | {
+        "price": 2.5,
+        "volatility": 0.25,
+    }
+    assert names(scenario, "rental", "generation") == ["hopper", "blackwell", "rubin", "next"]
+
+
+def test_a_new_name_adds_a_row(tmp_path: Path) -> None:
+    added = '[[private_credit.sector]]\nname = "bakeries"\ncollateral = 0.1'
+    scenario = load(write(tmp_path, added))
+    assert names(scenario, "private_credit", "sector")[-1] == "bakeries"
+    assert (
+        len(names(scenario, "private_credit", "sector"))
+        == len(names(load("base"), "private_credit", "sector")) + 1
+    )
+
+
+def test_remove_drops_a_row(tmp_path: Path) -> None:
+    scenario = load(write(tmp_path, '[[rental.generation]]\nname = "next"\nremove = true'))
+    assert names(scenario, "rental", "generation") == ["hopper", "blackwell", "rubin"]
+    assert "rental.next" not in scenario.economy.metrics
+    kept = load(write(tmp_path, '[[rental.generation]]\nname = "next"\nremove = false'))
+    assert kept.values == load("base").values | {"title": ""}
+
+
+def test_a_child_removes_a_row_that_its_parent_added(tmp_path: Path) -> None:
+    write(tmp_path, '[[private_credit.sector]]\nname = "bakeries"', "a.toml")
+    scenario = load(
+        write(
+            tmp_path,
+            'extends = "a.toml"\n[[private_credit.sector]]\nname = "bakeries"\nremove = true',
+        )
+    )
+    assert "bakeries" not in names(scenario, "private_credit", "sector")
+
+
+# ---- overrides
+def test_overrides_by_dotted_keys() -> None:
+    scenario = load(
+        "base",
+        {
+            "revenue.volatility": 0.3,
+            "months": 12,
+            "rental.generation.hopper.price": 2.5,
+            "title": "mine",
+        },
+    )
+    assert scenario.values["revenue"]["volatility"] == 0.3
+    assert (scenario.months, scenario.title) == (12, "mine")
+    assert row(scenario, "rental", "generation", "hopper")["price"] == 2.5
+    assert row(scenario, "rental", "generation", "blackwell") == row(
+        load("base"), "rental", "generation", "blackwell"
+    )
+
+
+def test_an_override_reaches_a_default_row_that_the_file_does_not_mention(tmp_path: Path) -> None:
+    path = write(tmp_path, '[[rental.generation]]\nname = "hopper"\nprice = 2.5')
+    scenario = load(path, {"rental.generation.blackwell.price": 5.0})
+    assert row(scenario, "rental", "generation", "hopper")["price"] == 2.5
+    assert row(scenario, "rental", "generation", "blackwell")["price"] == 5.0
+
+
+def test_an_override_removes_a_row() -> None:
+    scenario = load("base", {"rental.generation.next.remove": True})
+    assert "next" not in names(scenario, "rental", "generation")
+
+
+def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "[revenue]\nvolatility = 0.2")
+    assert load(path, {"revenue.volatility": 0.4}).values["revenue"]["volatility"] == 0.4
+
+
+def test_overrides_are_left_as_they_were() -> None:
+    overrides = {"revenue": {"volatility": 0.2}, "revenue.ceiling": 4000.0}
+    load("base", overrides)
+    assert overrides == {"revenue": {"volatility": 0.2}, "revenue.ceiling": 4000.0}
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "value"),
+    [
+        ("revenue.volatility=0.2", "revenue.volatility", 0.2),
+        ("months=36", "months", 36),
+        (" months = 36 ", "months", 36),
+        ("private_credit.stress=false", "private_credit.stress", False),
+        ("revenue.reading=linear", "revenue.reading", "linear"),
+        ('revenue.reading="linear"', "revenue.reading", "linear"),
+        ("revenue.start=[1.0, 0.0, 0.0]", "revenue.start", [1.0, 0.0, 0.0]),
+        ("private_credit.book=", "private_credit.book", ""),
+        ("private_credit.book=my book.csv", "private_credit.book", "my book.csv"),
+        ("title=a=b", "title", "a=b"),
+        ("title=1\nmonths = 2", "title", "1\nmonths = 2"),
+        pytest.param("months=" + "9" * 5000, "months", "9" * 5000, id="digits"),
+        pytest.param("months=" + "[" * 5000, "months", "[" * 5000, id="brackets"),
+    ],
+)
+def test_the_value_of_an_override_is_toml_or_a_bare_word(given: str, key: str, value: Any) -> None:
+    assert parse_override(given) == (key, value)
+
+
+# ---- declarations
+def declaring() -> Iterator[type]:
+    """Every system and every row."""
+    for system in FLOW:
+        yield system
+        yield from (d.row for d in system.fields.values() if isinstance(d, Rows))
+
+
+def facts() -> set[str]:
+    with (CONFIGS / "facts.csv").open(newline="", encoding="utf-8") as file:
+        ids = [r["id"] for r in csv.DictReader(file)]
+    assert len(ids) == len(set(ids))
+    return set(ids)
+
+
+@pytest.mark.parametrize("cls", list(declaring()), ids=lambda c: c.__name__)
+def test_every_field_has_a_unit_and_a_basis(cls: type) -> None:
+    known = facts()
+    for name, declared in cls.fields.items():  # type: ignore[attr-defined]
+        assert isinstance(declared, Parameter | Setting | Rows)
+        assert len(declared.basis) > 10, name
+        if isinstance(declared, Parameter):
+            assert declared.unit, name
+            assert declared.basis.startswith(("fact: ", "assumption: ")), name
+        cited = re.findall(r"fact: *(\w+)", declared.basis) + re.findall(
+            r"(\w+) \(fact\)", declared.basis
+        )
+        assert set(cited) <= known, name
+
+
+@pytest.mark.parametrize("system", FLOW, ids=lambda s: s.key())
+def test_every_output_has_a_unit_and_a_text(system: Any) -> None:
+    for name, output in load("base").economy.systems[system.key()].outputs().items():
+        assert output.unit, name
+        assert output.doc, name
+
+
+@pytest.mark.parametrize("cls", list(declaring()), ids=lambda c: c.__name__)
+def test_every_default_lies_within_its_own_bounds(cls: type) -> None:
+    cls(**({"name": "x"} if issubclass(cls, Row) else {}))
+
+
+# ---- the book
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_shipped_book() -> None:
+    rows = rows_of(CONFIGS / "book.csv")
+    assert tuple(rows[0]) == COLUMNS
+    assert len(rows) == 400
+    assert len({r["loan"] for r in rows}) == 400
+    assert sum(float(r["exposure_usd_bn"]) for r in rows) == pytest.approx(450.0, abs=1e-6)
+    assert load("base").economy.reals["private_credit.total"] == pytest.approx(450.0, abs=1e-6)
+
+
+def test_the_shipped_book_keeps_the_totals_of_its_buckets() -> None:
+    rows = rows_of(CONFIGS / "book.csv")
+    buckets = rows_of(CONFIGS / "book_buckets.csv")
+    left = list(rows)
+    for bucket in buckets:  # in the order of the book
+        count = int(bucket["count"])
+        mine, left = left[:count], left[count:]
+        assert len(mine) == count
+        assert sum(float(r["exposure_usd_bn"]) for r in mine) == pytest.approx(
+            float(bucket["exposure_usd_bn"]), abs=1e-6
+        )
+        for column in (
+            "sector",
+            "rating",
+            "pd_1y",
+            "rho_residual",
+            "lgd",
+            "beta_rental",
+            "beta_spread",
+        ):
+            assert {r[column] for r in mine} == {bucket[column]}
+    assert left == []
+
+
+def test_the_shipped_book_is_what_its_script_makes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = importlib.util.spec_from_file_location("make_book", CONFIGS / "make_book.py")
+    assert spec is not None
+    assert spec.loader is not None
+    made: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    shutil.copy(CONFIGS / "book_buckets.csv", tmp_path)
+    made.HERE = tmp_path
+    made.main()
+    assert "400 loans, USD 450.00000 bn" in capsys.readouterr().out
+    assert (tmp_path / "book.csv").read_bytes() == (CONFIGS / "book.csv").read_bytes()
+
+
+def test_a_book_is_laid_out_in_groups_without_losing_a_loan() -> None:
+    ratings = {"BBB", "BB", "B", "CCC"}
+    sectors = {r["sector"] for r in rows_of(CONFIGS / "book.csv")}
+    loans, problems = read_book(CONFIGS / "book.csv", sectors, ratings)
+    assert problems == []
+    layout = arrange(loans)
+    assert sorted(x.loan for x in layout.loans) == sorted(x.loan for x in loans)
+    assert layout.group_size.max() <= 64
+    assert layout.group_size.sum() == 400
+    group = np.repeat(np.arange(len(layout.group_size)), layout.group_size)
+    assert [layout.group_pd[g] for g in group] == [x.pd for x in layout.loans]
+    assert [tuple(layout.patterns[layout.group_pattern[g]]) for g in group] == [
+        x.betas for x in layout.loans
+    ]
+    month = next(m for m in range(1, 61) if layout.matures[m + 1] > layout.matures[m])
+    ending = layout.maturity_loan[layout.matures[month] : layout.matures[month + 1]]
+    assert {layout.loans[i].end for i in ending} == {month}
+
+
+def test_a_homogeneous_book() -> None:
+    loans = homogeneous(200, 0.02, 0.1, 0.45, 50.0)
+    assert sum(x.exposure for x in loans) == pytest.approx(50.0)
+    assert {(x.pd, x.rho, x.lgd) for x in loans} == {(0.02, 0.1, 0.45)}
+
+
+def test_a_book_beside_the_config_comes_before_the_shipped_one(tmp_path: Path) -> None:
+    lines = (CONFIGS / "book.csv").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "book.csv").write_text("\ufeff" + "\r\n".join(lines[:11]), encoding="utf-8")
+    scenario = load(write(tmp_path, 'extends = "base"'))
+    assert len(scenario.economy.columns["private_credit.loan_exposure"]) == 10
+
+
+# ---- what compiles anew
+def kernel(overrides: dict[str, Any] | None = None, name: str = "base") -> str:
+    return emit(optimize(trace(load(name, overrides).economy, float64=False)))
+
+
+@pytest.fixture(scope="module")
+def base_kernel() -> str:
+    return kernel()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"revenue.volatility": 0.3, "revenue.ceiling": 5000.0, "revenue.start": [0.2, 0.3, 0.5]},
+        {
+            "revenue.generator": [[-1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.5, 0.5, -1.0]],
+            "rental.war_size": -0.7,
+        },
+        {
+            "rental.generation.hopper.price": 2.5,
+            "rental.generation.rubin.release": 12.0,
+            "months": 36,
+        },
+        {
+            "compute.price_elasticity": 1.0,
+            "compute.usable": 1.0,
+            "rental.common": 0.0,
+            "private_credit.opacity": 0.0,
+        },
+        {"conditions.window": 2.0, "private_credit.refinancing": [0.1, 0.2, 0.3], "title": "other"},
+        {
+            "revenue.volatility": 0.0,
+            "compute.power_cap": 1e-3,
+            "shocks.correlation": np.eye(8).tolist(),
+        },
+    ],
+)
+def test_numbers_do_not_change_the_kernel(base_kernel: str, overrides: dict[str, Any]) -> None:
+    assert kernel(overrides) == base_kernel
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"revenue.promo_months": 6},
+        {"private_credit.method": "each"},
+        {"private_credit.copula": "frailty"},
+        {"private_credit.stress": False},
+        {"rental.generation.next.remove": True},
+    ],
+)
+def test_settings_change_the_kernel(base_kernel: str, overrides: dict[str, Any]) -> None:
+    assert kernel(overrides) != base_kernel
+
+
+def test_the_scenarios_share_one_kernel(base_kernel: str) -> None:
+    assert kernel(name="linear") == kernel(name="exponential") == base_kernel
+
+
+# ---- how values are shown in messages
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (True, "true"),
+        (float("nan"), "nan"),
+        ("two\nlines", r"'two\nlines'"),
+        ([1, True, "x"], "[1, true, 'x']"),
+        ({"a": {"b": False}}, "{a = {b = false}}"),
+    ],
+)
+def test_values_are_shown_as_toml_spells_them(value: Any, expected: str) -> None:
+    assert shown(value) == expected
+
+
+def test_long_values_are_cut() -> None:
+    assert shown(10**5000) == "a whole number of 16610 bits"  # Python itself would not print it
+    nested: list[Any] = []
+    for _ in range(10_000):
+        nested = [nested]
+    for value in ("x" * 10**6, list(range(10**6)), {str(i): i for i in range(10**5)}, nested):
+        assert len(shown(value)) <= 60
+
+
+def test_a_config_error_holds_one_line_for_each_problem() -> None:
+    error = ConfigError(["a\nb", "c\x1b[31m"])
+    assert error.problems == [r"a\nb", r"c\x1b[31m"]
+    assert str(error) == "a\\nb\nc\\x1b[31m"
