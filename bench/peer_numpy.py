@@ -27,6 +27,11 @@ def _uniform(rng: np.random.Generator, *shape: int) -> F32:
     return rng.random(shape, dtype=np.float32)
 
 
+def _nonzero(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """np.nonzero of a matrix, twenty times faster where few are True."""
+    return np.divmod(np.flatnonzero(mask), mask.shape[1])
+
+
 def _recursion(x: F32, decay: float) -> F32:
     """x[t] += decay x[t - 1], in place."""
     for t in range(1, len(x)):
@@ -60,7 +65,7 @@ def _factors(rng: np.random.Generator, n: int) -> tuple[F32, F32]:
         if i == 2:
             shock += chol[2, 2] * z[2]
         x = pull + F(S.price_step_sd()[i - 1]) * shock
-        jumps = np.nonzero(_uniform(rng, months, n) < F(S.jump_prob()))
+        jumps = _nonzero(_uniform(rng, months, n) < F(S.jump_prob()))
         sizes = rng.standard_normal(len(jumps[0]), dtype=np.float32)
         x[jumps] += F(S.jump_mean) + F(S.jump_sd) * sizes
         total += _recursion(x, S.reversion())
@@ -94,7 +99,7 @@ def _monthly(rng: np.random.Generator, p: F32, lgd: F32, e: F32) -> F32:
     u = np.empty((n, len(e)), np.float32)
     for t in range(len(p)):
         rng.random(out=u, dtype=np.float32)
-        path, loan = np.nonzero((u < odds[t][:, None]) & alive)
+        path, loan = _nonzero((u < odds[t][:, None]) & alive)
         alive[path, loan] = False
         loss += lgd[t] * _sum_by_path(path, e[loan], n)
     return loss
@@ -104,7 +109,7 @@ def _once(rng: np.random.Generator, p: F32, lgd: F32, e: F32) -> F32:
     """A uniform for each loan; those below the last month's probability default."""
     n = p.shape[1]
     u = _uniform(rng, n, len(e))
-    path, loan = np.nonzero(u < p[-1][:, None])
+    path, loan = _nonzero(u < p[-1][:, None])
     month = _months(p, path, u[path, loan])
     return _sum_by_path(path, e[loan] * lgd[month, path], n)
 
@@ -116,7 +121,7 @@ def _order(rng: np.random.Generator, p: F32, lgd: F32, e: F32) -> F32:
     gaps /= np.arange(loans, 0, -1, dtype=np.float32)
     level = -np.expm1(-np.cumsum(gaps, axis=1))
     victims = np.argsort(_uniform(rng, n, loans), axis=1)
-    path, k = np.nonzero(level < p[-1][:, None])
+    path, k = _nonzero(level < p[-1][:, None])
     month = _months(p, path, level[path, k])
     return _sum_by_path(path, e[victims[path, k]] * lgd[month, path], n)
 

@@ -55,7 +55,7 @@ class Loan:
 class Layout:
     """A book in the order of its groups, as columns.
 
-    Groups (``group_*``) share hazard, residual correlation, betas and start, and hold at most 64 loans;
+    Groups (``group_*``) share hazard, residual correlation, betas, LGD, bucket and start, of 64 loans at most;
     they stand in the order of their start. Patterns are the distinct betas. Loans follow the groups;
     ``maturity_*`` list loans by end month: those that end in month t stand from ``matures[t]`` to
     ``matures[t + 1]``, and ``started[t]`` groups have started before month t.
@@ -219,10 +219,11 @@ def arrange(loans: list[Loan]) -> Layout:
     patterns = sorted({x.betas for x in loans})
     buckets: dict[Any, list[Loan]] = {}
     for x in loans:
-        buckets.setdefault((x.start, patterns.index(x.betas), x.pd, x.rho), []).append(x)
+        alike = (x.start, patterns.index(x.betas), x.pd, x.rho, x.lgd, x.sector, x.rating)
+        buckets.setdefault(alike, []).append(x)
     first, size, pds, rhos, kind, starts = [], [], [], [], [], []
     ordered: list[Loan] = []
-    for (start, pattern, pd, rho), members in sorted(buckets.items(), key=lambda item: item[0]):
+    for (start, pattern, pd, rho, *_), members in sorted(buckets.items(), key=lambda item: item[0]):
         pieces = -(-len(members) // GROUP)
         for piece in np.array_split(np.arange(len(members)), pieces):
             first.append(len(ordered))

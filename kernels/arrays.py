@@ -116,6 +116,26 @@ class ArrayNamespace(Namespace):
             values = self._carry(body(self.np.int32(i), Fields(values, "loop value")))
         return Fields(values, "loop value")
 
+    def loop_while(
+        self,
+        first: Any,
+        last: Any,
+        cond: Callable[[Any, Any], Any],
+        body: Callable[[Any, Any], dict[str, Any]],
+        **carry: Any,
+    ) -> Fields:
+        values = self._carry(carry)
+        active = self._active(self.np.bool_(True))
+        for i in range(int(first), int(last)):
+            active = active & cond(self.np.int32(i), Fields(values, "loop value"))
+            if not active.any():
+                break
+            self._enclosing.append(active)
+            new = self._carry(body(self.np.int32(i), Fields(values, "loop value")))
+            self._enclosing.pop()
+            values = {k: self.merge(active, new[k], v) for k, v in values.items()}
+        return Fields(values, "loop value")
+
     def while_any(
         self, cond: Callable[[Any], Any], body: Callable[[Any], dict[str, Any]], **carry: Any
     ) -> Fields:

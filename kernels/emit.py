@@ -153,12 +153,22 @@ class _Emitter:
     def loop(self, s: Loop) -> None:
         self.open_carry(s.init, s.carry, s.results)
         i = self.name(s.index)
+        going = f"going{s.index.id}"
+        if s.cond is not None:
+            self.put(f"M {going} = {self.active[-1] if self.active else 'v_spread(true)'};")
         self.put(
             f"for (int {i} = {self.name(s.first)}; {i} < {self.name(s.last)}; ++{i}) {{", s.line
         )
         self.depth += 1
+        if s.cond is not None:
+            self.block(s.cond)
+            self.put(f"{going} = {going} & {self.as_varying(s.cond.outs[0])};")
+            self.put(f"if (!v_any({going})) break;")
+            self.active.append(going)
         self.block(s.body)
-        self.close_carry(s.carry, s.body.outs)
+        self.close_carry(s.carry, s.body.outs, going if s.cond is not None else "")
+        if s.cond is not None:
+            self.active.pop()
         self.depth -= 1
         self.put("}")
 

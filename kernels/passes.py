@@ -49,7 +49,8 @@ class _Rewriter:
                 head = replace(
                     s, first=self.value(s.first), last=self.value(s.last), init=self.values(s.init)
                 )
-                kept = replace(head, body=self.scope(s.body))
+                cond = None if s.cond is None else self.scope(s.cond)
+                kept = replace(head, cond=cond, body=self.scope(s.body))
             else:
                 head_w = replace(s, init=self.values(s.init))
                 kept = replace(head_w, cond=self.scope(s.cond), body=self.scope(s.body))
@@ -191,12 +192,12 @@ def _ids(program: Program) -> set[int]:
         for s in block.statements:
             ids.update(v.id for v in s.results)
             if isinstance(s, Loop):
-                ids.update(v.id for v in (*s.carry, s.index))
-                visit(s.body)
-            elif isinstance(s, While):
+                ids.add(s.index.id)
+            if not isinstance(s, Op):
                 ids.update(v.id for v in s.carry)
-                visit(s.cond)
                 visit(s.body)
+                if s.cond is not None:
+                    visit(s.cond)
 
     visit(program.init)
     visit(program.step)
@@ -216,12 +217,12 @@ def _live(block: Block, wanted: set[int]) -> tuple[Block, set[int]]:
             continue
         s = _trim(s, needed)
         body, inner = _live(s.body, set())
+        s = replace(s, body=body)
         if isinstance(s, Loop):
-            s = replace(s, body=body)
             needed |= {s.first.id, s.last.id}
-        else:
+        if s.cond is not None:
             cond, inner_cond = _live(s.cond, set())
-            s = replace(s, body=body, cond=cond)
+            s = replace(s, cond=cond)
             inner |= inner_cond
         needed |= inner | {v.id for v in s.init}
         kept.append(s)
@@ -234,7 +235,7 @@ def _trim(s: Loop | While, needed: set[int]) -> Loop | While:
     while True:
         outs = tuple(s.body.outs[i] for i in sorted(keep))
         _, inner = _live(Block(s.body.statements, outs), set())
-        if isinstance(s, While):
+        if s.cond is not None:
             _, cond = _live(s.cond, set())
             inner |= cond
         grown = keep | {i for i, v in enumerate(s.carry) if v.id in inner}

@@ -6,7 +6,8 @@ The whole grammar::
     Block    = statements, outs                    a scope
     Statement= Op | Loop | While
     Op       = results, name, args, attr           a row of ops.py, or one of ops.SPECIAL
-    Loop     = results, first, last, index, init, carry, body      for index in [first, last)
+    Loop     = results, first, last, index, init, carry, body, cond      for index in [first, last);
+               with a cond, a path stops for good at the first index where it fails
     While    = results, init, carry, cond, body    while any lane holds cond; idle lanes keep their carry
 
 A value is a real (``f``), 32-bit signed (``i``), unsigned (``u``) or a mask (``m``); it is uniform (the
@@ -24,6 +25,10 @@ from .ops import OPS
 
 class ProgramError(AssertionError):
     """The program breaks a rule of its grammar: a defect of the compiler, not of a model."""
+
+
+class ArrayError(ProgramError):
+    """A per-path array is used in a way that writing in place would break: the model's own mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class Loop:
     carry: tuple[Value, ...]
     body: Block
     line: str = ""
+    cond: Block | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +145,9 @@ def _show(block: Block, depth: int) -> Iterator[str]:
             yield f"{pad}{', '.join(map(str, s.results))} = {s.name}{_names(s.args)}{attr}{note}"
         elif isinstance(s, Loop):
             yield f"{pad}{_names(s.results)} = loop {s.index} in [{s.first}, {s.last}) {_names(s.carry)} <- {_names(s.init)}{note}"
+            if s.cond is not None:
+                yield from _show(s.cond, depth + 1)
+                yield f"{pad}do"
             yield from _show(s.body, depth + 1)
         else:
             yield f"{pad}{_names(s.results)} = while {_names(s.carry)} <- {_names(s.init)}{note}"
@@ -152,10 +161,9 @@ def walk(block: Block) -> Iterator[Statement]:
     """Every statement of the block and of the blocks inside it, outer ones first."""
     for s in block.statements:
         yield s
-        if isinstance(s, Loop):
-            yield from walk(s.body)
-        elif isinstance(s, While):
-            yield from walk(s.cond)
+        if not isinstance(s, Op):
+            if s.cond is not None:
+                yield from walk(s.cond)
             yield from walk(s.body)
 
 
@@ -197,9 +205,11 @@ def verify(program: Program) -> Program:
     return program
 
 
-def _need(condition: bool, message: str, line: str = "") -> None:
+def _need(
+    condition: bool, message: str, line: str = "", error: type[ProgramError] = ProgramError
+) -> None:
     if not condition:
-        raise ProgramError(f"{line}: {message}" if line else message)
+        raise error(f"{line}: {message}" if line else message)
 
 
 @dataclass(slots=True)
@@ -223,12 +233,18 @@ class _Arrays:
             self.home.get(array.id) in self.own,
             f"array {array} of an enclosing block is written: carry it through the loop",
             line,
+            ArrayError,
         )
         self.stale[array.id] = line
 
     def distinct(self, values: tuple[Value, ...], line: str) -> None:
         homes = [self.home.get(v.id) for v in values if v.length]
-        _need(len(set(homes)) == len(homes), "one array is carried under two names: make two", line)
+        _need(
+            len(set(homes)) == len(homes),
+            "one array is carried under two names: make two",
+            line,
+            ArrayError,
+        )
 
     def returned(self, carry: tuple[Value, ...], outs: tuple[Value, ...], line: str) -> None:
         for v, w in zip(carry, outs, strict=True):
@@ -237,6 +253,7 @@ class _Arrays:
                 f"array {w} is returned in the place of {v}: return the carried array itself, or what xp.set "
                 "made of it",
                 line,
+                ArrayError,
             )
 
 
@@ -253,6 +270,7 @@ def _verify_block(
                 where is None,
                 f"array {v} is used after it was written at {where}: use what xp.set or the loop returned",
                 at,
+                ArrayError,
             )
 
     for s in block.statements:
@@ -284,7 +302,7 @@ def _verify_block(
                     s.line,
                 )
                 inner.add(s.index.id)
-            else:
+            if s.cond is not None:
                 reading = arrays.inner(s.carry)
                 reading.own = set()
                 _verify_block(s.cond, set(inner), seen, program, reading, s.line)

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Protocol
 from .namespace import Fields, Namespace
 from .ops import OPS
 from .philox import stream_id
-from .program import Block, Loop, Op, Program, Statement, Value, While
+from .program import ArrayError, Block, Loop, Op, Program, Statement, Value, While, verify
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -67,9 +67,9 @@ class Symbol:
     def __repr__(self) -> str:
         return f"<{self.value}>"
 
-    def _binary(self, name: str, other: Any, swap: bool = False) -> Any:
+    def _binary(self, name: str, other: Any, swap: bool = False) -> Symbol:
         if not isinstance(other, Symbol | int | float):
-            return NotImplemented
+            return NotImplemented  # type: ignore[no-any-return]
         args = (other, self) if swap else (self, other)
         if self.value.kind == "u" and name in _BITS:
             name = _BITS[name]
@@ -320,11 +320,7 @@ class Tracer(Namespace):
         self, first: Any, last: Any, body: Callable[..., dict[str, Any]], **carry: Any
     ) -> Fields:
         """``for i in [first, last): carry = body(i, carry)``; bounds are the same on every path."""
-        lo, hi = self._symbol(first, "i"), self._symbol(last, "i")
-        if lo.value.kind != "i" or hi.value.kind != "i" or lo.value.varying or hi.value.varying:
-            refuse(
-                "xp.loop's bounds are integers that are the same on every path; else use xp.while_any"
-            )
+        lo, hi = self._bounds(first, last)
         start = self._carry(carry)
         varying = {k: s.value.varying for k, s in start.items()}
         while True:
@@ -340,11 +336,52 @@ class Tracer(Namespace):
         results = self._views(start, varying)
         self.blocks[-1].append(
             Loop(
-                _ids(results), lo.value, hi.value, index, _ids(start), _ids(inner),
+                _ids(results), lo, hi, index, _ids(start), _ids(inner),
                 Block(tuple(statements), _ids(outs)), model_line(),
             )
         )  # fmt: skip
         return Fields(dict(results), "loop value")
+
+    def loop_while(
+        self,
+        first: Any,
+        last: Any,
+        cond: Callable[[Any, Any], Any],
+        body: Callable[[Any, Any], dict[str, Any]],
+        **carry: Any,
+    ) -> Fields:
+        """As ``loop``, but a path stops for good at the first i where ``cond(i, carry)`` fails."""
+        lo, hi = self._bounds(first, last)
+        start = self._carry(carry)
+        every = dict.fromkeys(start, True)
+        inner = self._views(start, every)
+        index = Symbol(self, self._value("i", False))
+        test = self._condition(lambda: cond(index, Fields(inner, "loop value")))
+        self.blocks.append([])
+        outs = self._returned(body(index, Fields(inner, "loop value")), start)
+        block = Block(tuple(self.blocks.pop()), _ids(outs))
+        results = self._views(start, every)
+        self.blocks[-1].append(
+            Loop(
+                _ids(results), lo, hi, index.value, _ids(start), _ids(inner), block, model_line(), test,
+            )
+        )  # fmt: skip
+        return Fields(dict(results), "loop value")
+
+    def _bounds(self, first: Any, last: Any) -> tuple[Value, Value]:
+        lo, hi = self._symbol(first, "i").value, self._symbol(last, "i").value
+        if lo.kind != "i" or hi.kind != "i" or lo.varying or hi.varying:
+            refuse(
+                "xp.loop's bounds are integers that are the same on every path; else use xp.while_any"
+            )
+        return lo, hi
+
+    def _condition(self, cond: Callable[[], Any]) -> Block:
+        self.blocks.append([])
+        test = self._symbol(cond(), "m")
+        if test.value.kind != "m":
+            refuse("a loop's condition is a mask: write a comparison")
+        return Block(tuple(self.blocks.pop()), (test.value,))
 
     def while_any(
         self, cond: Callable[[Any], Any], body: Callable[[Any], dict[str, Any]], **carry: Any
@@ -353,18 +390,13 @@ class Tracer(Namespace):
         start = self._carry(carry)
         every = dict.fromkeys(start, True)
         inner = self._views(start, every)
-        self.blocks.append([])
-        mask = cond(Fields(inner, "loop value"))
-        test = self._symbol(mask, "m")
-        if test.value.kind != "m":
-            refuse("xp.while_any's condition is a mask: write a comparison")
-        cond_block = Block(tuple(self.blocks.pop()), (test.value,))
+        test = self._condition(lambda: cond(Fields(inner, "loop value")))
         self.blocks.append([])
         outs = self._returned(body(Fields(inner, "loop value")), start)
         body_block = Block(tuple(self.blocks.pop()), _ids(outs))
         results = self._views(start, every)
         self.blocks[-1].append(
-            While(_ids(results), _ids(start), _ids(inner), cond_block, body_block, model_line())
+            While(_ids(results), _ids(start), _ids(inner), test, body_block, model_line())
         )
         return Fields(dict(results), "loop value")
 
@@ -431,7 +463,7 @@ def trace(model: Model, float64: bool) -> Program:
                 f"{name}: what is reported is a number: write xp.where(mask, 1.0, 0.0) for a mask"
             )
     step = Block(tuple(xp.blocks.pop()), _ids(outs) + tuple(s.value for s in reported))
-    return Program(
+    program = Program(
         init=init,
         step=step,
         state_names=tuple(start),
@@ -444,6 +476,10 @@ def trace(model: Model, float64: bool) -> Program:
         columns=columns,
         streams=tuple((name, number) for number, name in xp.streams.items()),
     )
+    try:
+        return verify(program)
+    except ArrayError as error:
+        raise TraceError(str(error)) from None
 
 
 __all__: Sequence[str] = ("Model", "Symbol", "TraceError", "Tracer", "trace")

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import integrate, linalg, stats
+
 from overbuilt import DT, Result, System, output, parameter, simulate
 from overbuilt.kernels import backends
-from scipy import integrate, linalg, stats
 
 SEED = 20_251
 STANDARD_ERRORS = 4.0
@@ -310,7 +311,9 @@ class SquareRootRate(System):
             z = draw.normal("gamma", index=a.k)
             root = xp.maximum(1.0 + c * z, 1e-6)
             v = root * root * root
-            fits = xp.log(draw.uniform("accept", index=a.k)) < 0.5 * z * z + d * (1.0 - v + xp.log(v))
+            fits = xp.log(draw.uniform("accept", index=a.k)) < 0.5 * z * z + d * (
+                1.0 - v + xp.log(v)
+            )
             good = fits & (1.0 + c * z > 0.0)
             return {"gamma": xp.where(good, d * v, a.gamma), "k": a.k + 1, "open": ~good}
 
@@ -335,7 +338,9 @@ def square_root_rate() -> dict[str, Moments]:
     variance = RATE_START * RATE_SIGMA**2 / RATE_KAPPA * (left - left**2)
     variance += RATE_MEAN * RATE_SIGMA**2 / (2.0 * RATE_KAPPA) * (1.0 - left) ** 2
     law, scale = _square_root_law()
-    root, _ = integrate.quad(lambda y: 2.0 * y * y * law.pdf(y * y), 0.0, math.sqrt(law.ppf(1 - 1e-13)))
+    root, _ = integrate.quad(
+        lambda y: 2.0 * y * y * law.pdf(y * y), 0.0, math.sqrt(law.ppf(1 - 1e-13))
+    )
     root *= math.sqrt(scale)
     return {"rate": Moments(mean, variance), "root": Moments(root, mean - root * root)}
 
@@ -378,7 +383,12 @@ def test_moments(process: type[System], backend: str, dtype: str, paths: int) ->
     for name, want in PROCESSES[process]().items():
         metric = f"{process.key()}.{name}"
         mean, mean_error, variance, variance_error = errors_of(table[metric].to_numpy(np.float64))
-        assert abs(mean - want.mean) < STANDARD_ERRORS * mean_error, (metric, mean, want, mean_error)
+        assert abs(mean - want.mean) < STANDARD_ERRORS * mean_error, (
+            metric,
+            mean,
+            want,
+            mean_error,
+        )
         if want.variance is not None:
             gap = abs(variance - want.variance)
             assert gap < STANDARD_ERRORS * variance_error, (metric, variance, want, variance_error)

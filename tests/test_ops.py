@@ -519,19 +519,20 @@ def loop_model() -> FunctionModel:
 
         # Nested while loops: on a path where the outer one has ended, the inner condition stays true
         # for ever; only the outer mask stops it. (`guard` bounds a failure: the test then fails, it
-        # does not hang.)
+        # does not hang.) What an idle path carries is thrown away, but an array is written in place.
         def inner(c: Any) -> dict[str, Any]:
-            return {"k": c.k + 1.0, "guard": c.guard + 1}
+            b = xp.set(c.b, 1, xp.get(c.b, 1) + 1.0)
+            return {"k": c.k + 1.0, "guard": c.guard + 1, "b": b}
 
         def outer(c: Any) -> dict[str, Any]:
             done = c.n >= i
             got = xp.while_any(
-                lambda d: (done | (d.k < 3.0)) & (d.guard < 1000), inner, k=0.0, guard=0
+                lambda d: (done | (d.k < 3.0)) & (d.guard < 1000), inner, k=0.0, guard=0, b=c.b
             )
-            return {"n": c.n + 1, "k": c.k + got.k, "guard": xp.maximum(c.guard, got.guard)}
+            return {"n": c.n + 1, "k": c.k + got.k, "b": got.b}
 
-        got = xp.while_any(lambda c: c.n < i, outer, n=-4, k=0.0, guard=0)
-        seen |= {"nested n": xp.to_real(got.n), "nested k": got.k, "guard": xp.to_real(got.guard)}
+        got = xp.while_any(lambda c: c.n < i, outer, n=-4, k=0.0, b=xp.array(2, 0.0))
+        seen |= {"nested n": xp.to_real(got.n), "nested k": got.k, "written": xp.get(got.b, 1)}
 
         # A loop in a while loop, and a while loop in a loop.
         got = xp.while_any(
@@ -576,7 +577,7 @@ def loop_model() -> FunctionModel:
         "nested n",
         "nested k",
     ]
-    names += ["guard", "while loop", "loop while", "never"]
+    names += ["written", "while loop", "loop while", "never"]
     return FunctionModel(step, names, ints={"three": 3})
 
 

@@ -221,8 +221,8 @@ def wrong_line(name: str, function: Callable[..., Any]) -> int:
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusals_name_file_and_line(name: str) -> None:
     function, words = REFUSED[name]
-    with pytest.raises((TraceError, ProgramError)) as caught:
-        optimize(trace(Economy(Wrong(function)), False))
+    with pytest.raises(TraceError) as caught:
+        trace(Economy(Wrong(function)), False)
     message = str(caught.value)
     assert message.split(": ")[0] == f"tests/{HERE}:{wrong_line(name, function)}", message
     assert re.search(words, message, re.DOTALL), message
@@ -239,7 +239,7 @@ def test_what_a_step_returns() -> None:
 
     def refusal(step: Callable[..., Any]) -> str:
         with pytest.raises((TraceError, EconomyError)) as caught:
-            optimize(trace(Economy(Lacking(step)), False))
+            trace(Economy(Lacking(step)), False)
         return str(caught.value)
 
     rest = lambda s: {"i": s.i, "a": s.a}  # noqa: E731
@@ -271,8 +271,8 @@ def test_arrays_of_the_state(case: str) -> None:
     words = {"fresh": "in the place of", "shared": "two names", "old": f"written at tests/{HERE}:"}[
         case
     ]
-    with pytest.raises(ProgramError, match=words):
-        optimize(trace(FunctionModel(step, ["y"], init=init), False))
+    with pytest.raises(TraceError, match=words):
+        trace(FunctionModel(step, ["y"], init=init), False)
 
 
 def test_what_is_unknown_names_what_there_is() -> None:

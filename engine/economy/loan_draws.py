@@ -1,12 +1,12 @@
 """Two ways to draw the defaults of a book; one law.
 
 ``Order`` (fast) draws, per group of n <= 64 loans, the gaps between the order statistics of their
-uniforms: A_1 = E/n, A_{k+1} = A_k + E/(n - k), U_(k) = 1 - e^-A_k, and at each default picks the victim
-among the loans left. ``Each`` gives every loan a uniform of its own, found by the loan's id: adding or
-removing a loan leaves all the others alone. Neither draws more than about one block for each loan.
+uniforms: A_1 = E/n, A_{k+1} = A_k + E/(n - k), U_(k) = 1 - e^-A_k, with the victim of each chosen among the
+loans left. ``Each`` gives every loan a uniform of its own, found by the loan's id: adding or removing a
+loan leaves all the others alone. Neither draws more than about one block for each loan.
 
-A strategy keeps its own part of the state, per-path arrays by group; ``next`` is the stress-weighted time
-at which the group's next loan defaults.
+A strategy keeps its own part of the state, per-path arrays. Thresholds are in stress-weighted time, by
+group: a default happens in the month in which the group's clock passes its threshold.
 """
 
 from __future__ import annotations
@@ -16,103 +16,166 @@ from typing import Any
 from .thresholds import NEVER
 
 Book = dict[str, Any]
+END_BITS = 9  # of a slot's tag: the loan's end month; the rest is its row
+LAST_END = (1 << END_BITS) - 1
 
 
 class Order:
+    """Each group's first defaults are drawn ahead, all paths in step: ``depth`` slots with threshold,
+    exposure and tag, in the order of default. Months then only compare. The few paths that use up
+    their slots draw on, one default at a time.
+    """
+
     def __init__(self, credit: Any) -> None:
         self.credit = credit
 
     def start(self, xp: Any, draw: Any, path: Any) -> Book:
-        """Four groups share a block; arrays are padded to whole blocks."""
         c = self.credit
-        blocks = -(-c.groups // 4)
-        empty = {k: xp.array(4 * blocks, 0.0) for k in ("next", "gap")}
 
-        def block(i: Any, a: Any) -> Book:
-            new = {"next": a.next, "gap": a.gap}
-            for j, u in enumerate(draw.uniform("first", 4, index=i)):
-                g = 4 * i + j
-                gap = -xp.log(u) / xp.to_real(c.group_size[g])
-                new["gap"] = xp.set(new["gap"], g, gap)
-                new["next"] = xp.set(new["next"], g, c.threshold(xp, path, g, -xp.expm1(-gap), gap))
-            return new
+        def group(g: Any, a: Any) -> Book:
+            size = c.group_size[g]
+            gap = -xp.log(draw.uniform("first", index=g)) / xp.to_real(size)
+            low, high = xp.to_bits(0), xp.to_bits(0)
 
-        filled = xp.loop(0, blocks, block, **empty)
-        bits = {k: xp.bits_array(4 * blocks) for k in ("low", "high")}
-        return {"next": filled.next, "gap": filled.gap, **bits}
+            def pair(j: Any, d: Any) -> Book:
+                words = draw.words("default", index=g * 32 + j)
+                new = {k: getattr(d, k) for k in ("at", "exposure", "tag", "gap", "low", "high")}
+                for half in (0, 1):
+                    slot, k = c.group_slot[g] + 2 * j + half, 2 * j + half
+                    limit = xp.where(k < size, self._limit(xp, path, g, new["gap"]), NEVER)
+                    row, new["low"], new["high"] = self._victim(
+                        xp, g, size - k, new["low"], new["high"], words[2 * half]
+                    )
+                    tag = xp.to_bits(row * (LAST_END + 1) + c.loan_end[row])
+                    new["at"] = xp.set(new["at"], slot, limit)
+                    new["exposure"] = xp.set(new["exposure"], slot, c.loan_exposure[row])
+                    new["tag"] = xp.set(new["tag"], slot, tag)
+                    new["gap"] = self._further(xp, new["gap"], size - k - 1, words[2 * half + 1])
+                return new
+
+            slots = {k: getattr(a, k) for k in ("at", "exposure", "tag")}
+            d = xp.loop(0, c.group_pairs[g], pair, **slots, gap=gap, low=low, high=high)
+            beyond = xp.where(2 * c.group_pairs[g] < size, self._limit(xp, path, g, d.gap), NEVER)
+            return {
+                **{k: getattr(d, k) for k in slots},
+                "gap": xp.set(a.gap, g, d.gap),
+                "next": xp.set(a.next, g, beyond),
+                "low": xp.set(a.low, g, d.low),
+                "high": xp.set(a.high, g, d.high),
+            }
+
+        empty = {
+            "at": xp.array(c.slots, NEVER),
+            "exposure": xp.array(c.slots, 0.0),
+            "tag": xp.bits_array(c.slots),
+            "gap": xp.array(c.groups, 0.0),
+            "next": xp.array(c.groups, NEVER),
+            "low": xp.bits_array(c.groups),
+            "high": xp.bits_array(c.groups),
+        }
+        filled = xp.loop(0, c.groups, group, **empty)
+        return {k: getattr(filled, k) for k in empty}
 
     def month(self, xp: Any, draw: Any, market: Any, book: Book) -> Book:
-        """Find the groups that were crossed, 32 at a time; each lane then works off its own list."""
         c = self.credit
-        words = -(-c.groups // 32)
+        fixed = {k: book[k] for k in ("at", "exposure", "tag")}
+        moving = {k: v for k, v in book.items() if k not in fixed and k != "since"}
 
-        def word(w: Any, b: Any) -> Book:
-            base = 32 * w
-            last = xp.minimum(base + 32, market.started)
+        def group(g: Any, b: Any) -> Book:
+            before, now = c.clock(xp, market, book, g)
+            slot = c.group_slot[g]
 
-            def look(g: Any, seen: Any) -> Book:
-                passed = xp.get(market.hazard, c.group_pattern[g]) > xp.get(b.next, g)
-                bit = xp.shift_left(xp.to_bits(1), g - base)
-                return {"bits": xp.where(passed, seen.bits | bit, seen.bits)}
+            def passed(k: Any, d: Any) -> Book:
+                fresh = xp.get(fixed["at"], k) >= before
+                alive = xp.from_bits(xp.get(fixed["tag"], k) & LAST_END) >= market.month
+                hit = fresh & alive
+                return {
+                    "lost": d.lost + xp.where(hit, xp.get(fixed["exposure"], k), 0.0),
+                    "hits": d.hits + xp.where(hit, 1.0, 0.0),
+                }
 
-            crossed = xp.loop(base, last, look, bits=xp.to_bits(0)).bits
-            done = xp.while_any(
-                lambda d: d.bits != 0,
-                lambda d: self._default(xp, draw, market, base, d),
-                bits=crossed,
-                **{k: getattr(b, k) for k in book},
+            drawn = xp.loop_while(
+                slot,
+                slot + 2 * c.group_pairs[g],
+                lambda k, d: xp.get(fixed["at"], k) < now,
+                passed,
+                lost=0.0,
+                hits=0.0,
             )
-            return {k: getattr(done, k) for k in book}
+            done = xp.while_any(
+                lambda d: xp.get(d.next, g) < now,
+                lambda d: self._default(xp, draw, market, g, d),
+                **{k: getattr(b, k) for k in ("gap", "next", "low", "high")},
+                lost=drawn.lost,
+                hits=drawn.hits,
+            )
+            loss = c.book_loss(xp, market, g, b.loss, done.lost)
+            kept = {k: getattr(done, k) for k in ("gap", "next", "low", "high")}
+            return {**kept, "loss": loss, "defaults": b.defaults + done.hits}
 
-        after = xp.loop(0, words, word, **book)
-        return {k: getattr(after, k) for k in book}
+        after = xp.loop(0, market.started, group, **moving)
+        return book | {k: getattr(after, k) for k in moving}
 
-    def _default(self, xp: Any, draw: Any, market: Any, base: Any, d: Any) -> Book:
-        """The next default of the first crossed group of each lane."""
-        c = self.credit
-        i = xp.lowest_bit(d.bits)
-        g = base + i
-        low, high = xp.get(d.low, g), xp.get(d.high, g)
-        size = c.group_size[g]
-        gone = xp.popcount(low) + xp.popcount(high)
-        left = size - gone
-        gap_word, victim_word, _, _ = draw.once.words("default", index=g * 64 + gone)
+    def _limit(self, xp: Any, path: Any, g: Any, gap: Any) -> Any:
+        return self.credit.threshold(xp, path, g, -xp.expm1(-gap), gap)
 
-        rank = xp.minimum(xp.to_int(xp.uniform(victim_word) * xp.to_real(left)), left - 1)
-        in_high, place = pick_unset(xp, low, high, rank)
+    def _further(self, xp: Any, gap: Any, left: Any, word: Any) -> Any:
+        """The next order statistic's exponential, when ``left`` loans stand above the last one."""
+        return gap - xp.log(xp.uniform(word)) / xp.to_real(xp.maximum(left, 1))
+
+    def _victim(
+        self, xp: Any, g: Any, left: Any, low: Any, high: Any, word: Any
+    ) -> tuple[Any, Any, Any]:
+        """A row of the group chosen among the ``left`` that are not taken, and the bits with it taken."""
+        rank = xp.minimum(xp.to_int(xp.uniform(word) * xp.to_real(left)), left - 1)
+        in_high, place = pick_unset(xp, low, high, xp.maximum(rank, 0))
         bit = xp.shift_left(xp.to_bits(1), place)
-        row = c.group_first[g] + xp.where(in_high, place + 32, place)
-        alive = c.loan_end[row] >= market.month
-        lost = xp.where(alive, c.loan_exposure[row] * c.stressed_lgd(xp, market, row, g), 0.0)
+        row = self.credit.group_first[g] + xp.where(in_high, place + 32, place)
+        return row, xp.where(in_high, low, low | bit), xp.where(in_high, high | bit, high)
 
-        rest = xp.to_real(xp.maximum(left - 1, 1))
-        gap = xp.get(d.gap, g) - xp.log(xp.uniform(gap_word)) / rest
-        limit = (xp.get(d.since, g) if c.vintages else 0.0) + c.threshold(
-            xp, market.path, g, -xp.expm1(-gap), gap
-        )
-        limit = xp.where(left > 1, limit, NEVER)
-        more = xp.get(market.hazard, c.group_pattern[g]) > limit
+    def _default(self, xp: Any, draw: Any, market: Any, g: Any, d: Any) -> Book:
+        """A default beyond the slots, and the threshold of the one after it."""
+        c = self.credit
+        low, high = xp.get(d.low, g), xp.get(d.high, g)
+        gone = xp.popcount(low) + xp.popcount(high)
+        left = c.group_size[g] - gone
+        turn = xp.shift_right(xp.to_bits(gone), 1)
+        w = draw.once.words("default", index=g * 32 + xp.from_bits(turn))
+        odd = (xp.to_bits(gone) & 1) != 0
+        row, low, high = self._victim(xp, g, left, low, high, xp.where(odd, w[2], w[0]))
+        alive = c.loan_end[row] >= market.month
+        gap = self._further(xp, xp.get(d.gap, g), left - 1, xp.where(odd, w[3], w[1]))
+        limit = xp.where(left > 1, self._limit(xp, market.path, g, gap), NEVER)
         return {
-            "bits": xp.where(more, d.bits, d.bits & ~xp.shift_left(xp.to_bits(1), i)),
-            "next": xp.set(d.next, g, limit),
             "gap": xp.set(d.gap, g, gap),
-            "low": xp.set(d.low, g, xp.where(in_high, low, low | bit)),
-            "high": xp.set(d.high, g, xp.where(in_high, high | bit, high)),
-            **({"since": d.since} if c.vintages else {}),
-            "loss": d.loss + lost,
-            "defaults": d.defaults + xp.where(alive, 1.0, 0.0),
+            "next": xp.set(d.next, g, limit),
+            "low": xp.set(d.low, g, low),
+            "high": xp.set(d.high, g, high),
+            "lost": d.lost + xp.where(alive, c.loan_exposure[row], 0.0),
+            "hits": d.hits + xp.where(alive, 1.0, 0.0),
         }
 
-    def is_gone(self, xp: Any, draw: Any, book: Book, row: Any, g: Any) -> Any:
-        """Whether a loan has defaulted."""
-        place = row - self.credit.group_first[g]
-        high = place >= 32
-        word = xp.where(high, xp.get(book["high"], g), xp.get(book["low"], g))
-        bit = xp.shift_left(xp.to_bits(1), xp.where(high, place - 32, place))
-        return (word & bit) != 0
+    def is_gone(self, xp: Any, draw: Any, market: Any, book: Book, row: Any, g: Any) -> Any:
+        """Whether a loan has defaulted: it is taken, and does not wait in a slot."""
+        c = self.credit
+        _, now = c.clock(xp, market, book, g)
+        slot = c.group_slot[g]
+
+        def waits(k: Any, a: Any) -> Book:
+            mine = xp.from_bits(xp.shift_right(xp.get(book["tag"], k), END_BITS)) == row
+            return {"waiting": a.waiting | (mine & (xp.get(book["at"], k) >= now))}
+
+        waiting = xp.loop(slot, slot + 2 * c.group_pairs[g], waits, waiting=False).waiting
+        place = row - c.group_first[g]
+        far = place >= 32
+        word = xp.where(far, xp.get(book["high"], g), xp.get(book["low"], g))
+        bit = xp.shift_left(xp.to_bits(1), xp.where(far, place - 32, place))
+        return ((word & bit) != 0) & ~waiting
 
 
 class Each:
+    """A uniform a loan; a group's loans are looked through again at each of its defaults."""
+
     def __init__(self, credit: Any) -> None:
         self.credit = credit
 
@@ -134,16 +197,21 @@ class Each:
         c = self.credit
 
         def group(g: Any, b: Any) -> Book:
-            reached = xp.get(market.hazard, c.group_pattern[g])
+            _, now = c.clock(xp, market, book, g)
             done = xp.while_any(
-                lambda d: reached > xp.get(d.next, g),
+                lambda d: xp.get(d.next, g) < now,
                 lambda d: self._default(xp, draw, market, g, d),
-                **{k: getattr(b, k) for k in book},
+                **{k: getattr(b, k) for k in ("least", "next")},
+                lost=0.0,
+                hits=0.0,
             )
-            return {k: getattr(done, k) for k in book}
+            loss = c.book_loss(xp, market, g, b.loss, done.lost)
+            kept = {"least": done.least, "next": done.next}
+            return {**kept, "loss": loss, "defaults": b.defaults + done.hits}
 
-        after = xp.loop(0, market.started, group, **book)
-        return {k: getattr(after, k) for k in book}
+        moving = {k: v for k, v in book.items() if k != "since"}
+        after = xp.loop(0, market.started, group, **moving)
+        return book | {k: getattr(after, k) for k in moving}
 
     def _default(self, xp: Any, draw: Any, market: Any, g: Any, d: Any) -> Book:
         """The loan whose uniform was passed (two that drew the same both go), and the next one."""
@@ -152,22 +220,19 @@ class Each:
 
         def loan(row: Any, a: Any) -> Book:
             hit = (self._uniform(draw, row) == passed) & (c.loan_end[row] >= market.month)
-            lost = c.loan_exposure[row] * c.stressed_lgd(xp, market, row, g)
             return {
-                "loss": a.loss + xp.where(hit, lost, 0.0),
-                "defaults": a.defaults + xp.where(hit, 1.0, 0.0),
+                "lost": a.lost + xp.where(hit, c.loan_exposure[row], 0.0),
+                "hits": a.hits + xp.where(hit, 1.0, 0.0),
             }
 
         first = c.group_first[g]
-        sums = xp.loop(first, first + c.group_size[g], loan, loss=d.loss, defaults=d.defaults)
+        sums = xp.loop(first, first + c.group_size[g], loan, lost=d.lost, hits=d.hits)
         least = self._above(xp, draw, g, passed)
-        limit = (xp.get(d.since, g) if c.vintages else 0.0) + self._limit(xp, market.path, g, least)
         return {
             "least": xp.set(d.least, g, least),
-            "next": xp.set(d.next, g, limit),
-            **({"since": d.since} if c.vintages else {}),
-            "loss": sums.loss,
-            "defaults": sums.defaults,
+            "next": xp.set(d.next, g, self._limit(xp, market.path, g, least)),
+            "lost": sums.lost,
+            "hits": sums.hits,
         }
 
     def _uniform(self, draw: Any, row: Any) -> Any:
@@ -188,7 +253,8 @@ class Each:
         limit = self.credit.threshold(xp, path, g, u, -xp.log1p(-u))
         return xp.where(u < 1.0, limit, NEVER)
 
-    def is_gone(self, xp: Any, draw: Any, book: Book, row: Any, g: Any) -> Any:
+    def is_gone(self, xp: Any, draw: Any, market: Any, book: Book, row: Any, g: Any) -> Any:
+        """Whether a loan has defaulted."""
         return self._uniform(draw, row) < xp.get(book["least"], g)
 
 

@@ -17,7 +17,7 @@ from ..book import Layout, Loan, arrange, homogeneous, read_book, streams
 from ..library import find_file
 from ..system import DT, Row, System, output, parameter, rows, setting
 from ..validate import ConfigError
-from .loan_draws import Each, Order
+from .loan_draws import LAST_END, Each, Order
 from .thresholds import (
     NEVER,
     chi_square,
@@ -29,7 +29,10 @@ from .thresholds import (
 )
 
 DRIVERS = ("rental", "spread", "window", "displacement")
-BOOK = ("next", "gap", "low", "high", "least", "since", "loss", "defaults")
+BOOK = (
+    "at", "exposure", "tag", "gap", "next", "low", "high", "least", "since", "loss", "defaults",
+)  # fmt: skip
+DEPTH_YEARS = 5.0
 
 
 class Sector(Row):
@@ -152,11 +155,12 @@ class PrivateCredit(System):
         book = arrange(loans)
         self.groups, self.patterns = len(book.group_size), len(book.patterns)
         self.vintages = bool((book.group_start > 0).any())
-        # where all loans of a group lose alike, LGD is looked up in the small table of groups
-        self.lgd_by_group = all(
-            len({(x.lgd, x.sector, x.rating) for x in book.loans[a : a + n]}) == 1
-            for a, n in zip(book.group_first, book.group_size, strict=True)
-        )
+        # enough slots that few paths use them up: a third above the mean at today's hazard, and two
+        hazard = -np.log1p(-book.group_pd)
+        mean = book.group_size * -np.expm1(-hazard * DEPTH_YEARS)
+        pairs = np.minimum(np.ceil((1.3 * mean + 1.0) / 2.0), np.ceil(book.group_size / 2.0))
+        self.pairs = pairs.astype(np.int32)
+        self.slots = int(2 * pairs.sum())
         tables = student_tables(self.nu) if self.copula == "student_t" else {}
         return self._columns(book) | tables
 
@@ -172,10 +176,13 @@ class PrivateCredit(System):
             "group_own": np.sqrt(1.0 - book.group_rho),
             "started": book.started,
             "loan_exposure": np.array([x.exposure for x in loans]),
-            "loan_end": np.array([x.end for x in loans]),
+            "loan_end": np.minimum([x.end for x in loans], LAST_END),
         }
-        heads = book.group_first if self.lgd_by_group else np.arange(len(loans))
-        made["stated_lgd"] = np.array([loans[i].lgd for i in heads])
+        heads = [loans[i] for i in book.group_first]
+        made["group_lgd"] = np.array([x.lgd for x in heads])
+        if self.method == "order":
+            made["group_pairs"] = self.pairs
+            made["group_slot"] = 2 * (np.cumsum(self.pairs) - self.pairs)
         if self.method == "each":
             made["loan_stream"] = streams([x.loan for x in loans])
         if self.stress:
@@ -183,9 +190,9 @@ class PrivateCredit(System):
             weight = {r.name.upper(): r.refinancing for r in self.rating}
             made |= {
                 **{f"beta_{k}": book.patterns[:, j].copy() for j, k in enumerate(DRIVERS)},
-                "collateral": np.array([collateral[loans[i].sector] for i in heads]),
-                "shift": _shifts([loans[i] for i in heads]),
-                "loan_weight": np.array([weight[x.rating] for x in loans]),
+                "group_collateral": np.array([collateral[x.sector] for x in heads]),
+                "group_shift": _shifts(heads),
+                "group_weight": np.array([weight[x.rating] for x in heads]),
                 "matures": book.matures,
                 "maturity_loan": book.maturity_loan,
                 "maturity_group": book.maturity_group,
@@ -220,13 +227,14 @@ class PrivateCredit(System):
         book = {k: getattr(s, k) for k in BOOK if hasattr(s, k)}
         if self.vintages:
             book |= self._enter(xp, s.hazard, up.month, book)
-        hazard, speed = self._hazards(xp, s.hazard, up, kept)
+        clocks = self._hazards(xp, s.hazard, up, kept)
         market = Fields(
             {
                 "month": up.month,
                 "started": self.started[up.month],
-                "hazard": hazard,
-                "speed": speed,
+                "before": clocks.before,
+                "hazard": clocks.hazard,
+                "speed": clocks.speed,
                 "shortfall": up.rental.shortfall if self.stress else 0.0,
                 "path": Fields(kept),
             }
@@ -234,15 +242,15 @@ class PrivateCredit(System):
         book = self.draws.month(xp, draw, market, book)
         if self.stress:
             book |= self._mature(xp, draw, up.conditions.window, market, book)
-        return kept | book | {"hazard": hazard, "loss_share": book["loss"] / self.total}
+        return kept | book | {"hazard": clocks.hazard, "loss_share": book["loss"] / self.total}
 
     def _frailty(self, xp: Any, x: Any, draw: Any) -> Any:
         keep = xp.exp(-self.frailty_reversion * DT)
         spread = xp.sqrt((1.0 - keep * keep) / (2.0 * self.frailty_reversion))
         return x * keep + self.frailty_volatility * spread * draw.normal("frailty")
 
-    def _hazards(self, xp: Any, hazard: Any, up: Any, kept: dict[str, Any]) -> tuple[Any, Any]:
-        """Stress-weighted time by pattern of betas, and its speed this month."""
+    def _hazards(self, xp: Any, hazard: Any, up: Any, kept: dict[str, Any]) -> Any:
+        """By pattern of betas: stress-weighted time now and a month before, and its speed."""
         common: Any = 0.0
         if self.copula == "frailty":
             k, v = self.frailty_reversion, self.frailty_volatility
@@ -262,26 +270,33 @@ class PrivateCredit(System):
                 stress = xp.clip(y, self.hazard_bounds[0], self.hazard_bounds[1])
             now = xp.exp(stress + common)
             total = xp.get(a.hazard, b) + now * DT
-            return {"hazard": xp.set(a.hazard, b, total), "speed": xp.set(a.speed, b, now)}
+            return {
+                "before": xp.set(a.before, b, xp.get(a.hazard, b)),
+                "hazard": xp.set(a.hazard, b, total),
+                "speed": xp.set(a.speed, b, now),
+            }
 
-        after = xp.loop(
-            0, self.patterns, pattern, hazard=hazard, speed=xp.array(self.patterns, 0.0)
-        )
-        return after.hazard, after.speed
+        made = {k: xp.array(self.patterns, 0.0) for k in ("before", "speed")}
+        return xp.loop(0, self.patterns, pattern, hazard=hazard, **made)
+
+    def clock(self, xp: Any, market: Any, book: dict[str, Any], g: Any) -> tuple[Any, Any]:
+        """The stress-weighted time of group g since its start, last month and now."""
+        b = self.group_pattern[g]
+        before, now = xp.get(market.before, b), xp.get(market.hazard, b)
+        if not self.vintages:
+            return before, now
+        since = xp.get(book["since"], g)
+        return before - since, now - since
 
     def _enter(self, xp: Any, hazard: Any, month: Any, book: dict[str, Any]) -> dict[str, Any]:
         """Groups that start with this month: their clock begins now."""
 
         def group(g: Any, a: Any) -> dict[str, Any]:
             so_far = xp.get(hazard, self.group_pattern[g])
-            return {
-                "since": xp.set(a.since, g, so_far),
-                "next": xp.set(a.next, g, xp.get(a.next, g) + so_far),
-            }
+            return {"since": xp.set(a.since, g, so_far)}
 
         first = self.started[month - 1]
-        after = xp.loop(first, self.started[month], group, since=book["since"], next=book["next"])
-        return {"since": after.since, "next": after.next}
+        return {"since": xp.loop(first, self.started[month], group, since=book["since"]).since}
 
     def threshold(self, xp: Any, path: Any, g: Any, u: Any, gap: Any) -> Any:
         """The stress-weighted time at which a loan of group g with uniform u = 1 - e^-gap defaults."""
@@ -311,21 +326,28 @@ class PrivateCredit(System):
             x = xp.ndtri(-xp.expm1(-hazard))
         return (x - self.group_factor[g] * path.factor) / self.group_own[g]
 
-    def stressed_lgd(self, xp: Any, market: Any, row: Any, g: Any) -> Any:
-        """Recovery falls with the collateral; without collateral LGD follows the default rate."""
-        which = g if self.lgd_by_group else row
-        stated = self.stated_lgd[which]
+    def book_loss(self, xp: Any, market: Any, g: Any, loss: Any, lost: Any) -> Any:
+        """The cumulative loss with the exposure ``lost`` in group g; LGD costs only where there is some."""
         if not self.stress:
-            return stated
+            return loss + lost * self.group_lgd[g]
+        return xp.while_any(
+            lambda a: a.lost > 0.0,
+            lambda a: {"loss": a.loss + a.lost * self._lgd(xp, market, g), "lost": 0.0},
+            loss=loss,
+            lost=lost,
+        ).loss
+
+    def _lgd(self, xp: Any, market: Any, g: Any) -> Any:
+        """Recovery falls with the collateral; without collateral LGD follows the default rate."""
         rate = self._true_hazard(market.path, g) * xp.get(market.speed, self.group_pattern[g])
         if self.copula == "frailty":
             quantile = xp.ndtri(-xp.expm1(-rate))
         else:
             quantile = self._quantile(xp, market.path, g, rate)
-        unsecured = frye_jacobs_lgd(xp, quantile, self.shift[which])
-        cover = self.collateral[which]
-        secured = xp.clip(1.0 - (1.0 - stated) * xp.exp(-cover * market.shortfall), 0.0, 1.0)
-        return xp.where(cover > 0.0, secured, unsecured)
+        unsecured = frye_jacobs_lgd(xp, quantile, self.group_shift[g])
+        cover = self.group_collateral[g]
+        kept = (1.0 - self.group_lgd[g]) * xp.exp(-cover * market.shortfall)
+        return xp.where(cover > 0.0, xp.clip(1.0 - kept, 0.0, 1.0), unsecured)
 
     def _mature(
         self, xp: Any, draw: Any, window: Any, market: Any, book: dict[str, Any]
@@ -339,15 +361,13 @@ class PrivateCredit(System):
 
         def loan(i: Any, a: Any) -> dict[str, Any]:
             row, g = self.maturity_loan[i], self.maturity_group[i]
-            b = self.group_pattern[g]
-            age = xp.get(market.hazard, b) - (xp.get(book["since"], g) if self.vintages else 0.0)
-            hazard = self._true_hazard(market.path, g) * age
-            more = hazard + jump * self.loan_weight[row]
+            _, now = self.clock(xp, market, book, g)
+            hazard = self._true_hazard(market.path, g) * now
+            more = hazard + jump * self.group_weight[g]
             odds = self._conditional(xp, market.path, g, hazard, more)
-            fails = (draw.uniform("refinance", index=i) < odds) & ~self.draws.is_gone(
-                xp, draw, book, row, g
-            )
-            lost = self.loan_exposure[row] * self.stressed_lgd(xp, market, row, g)
+            gone = self.draws.is_gone(xp, draw, market, book, row, g)
+            fails = (draw.uniform("refinance", index=i) < odds) & ~gone
+            lost = self.loan_exposure[row] * self._lgd(xp, market, g)
             return {
                 "loss": a.loss + xp.where(fails, lost, 0.0),
                 "defaults": a.defaults + xp.where(fails, 1.0, 0.0),

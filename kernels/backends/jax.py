@@ -71,6 +71,35 @@ class JaxNamespace(ArrayNamespace):
         values = self.lax.fori_loop(self.np.int32(first), self.np.int32(last), step, start)
         return Fields(values, "loop value")
 
+    def loop_while(
+        self,
+        first: Any,
+        last: Any,
+        cond: Callable[[Any, Any], Any],
+        body: Callable[[Any, Any], dict[str, Any]],
+        **carry: Any,
+    ) -> Fields:
+        start = {k: self._wide(v) for k, v in self._carry(carry).items()}
+        going = self._active(self.np.bool_(True))
+
+        def test(i: Any, active: Any, c: dict[str, Any]) -> Any:
+            return active & cond(i, Fields(c, "loop value"))
+
+        def step(at: tuple[Any, Any, dict[str, Any]]) -> tuple[Any, Any, dict[str, Any]]:
+            i, active, c = at
+            self._enclosing.append(active)
+            new = self._carry(body(i, Fields(c, "loop value")))
+            self._enclosing.pop()
+            c = {k: self.merge(active, new[k], v) for k, v in c.items()}
+            return i + 1, test(i + 1, active, c), c
+
+        end = self.np.int32(last)
+        begin = (self.np.int32(first), test(self.np.int32(first), going, start), start)
+        _, _, values = self.lax.while_loop(
+            lambda at: (at[0] < end) & self.np.any(at[1]), step, begin
+        )
+        return Fields(values, "loop value")
+
     def while_any(
         self, cond: Callable[[Any], Any], body: Callable[[Any], dict[str, Any]], **carry: Any
     ) -> Fields:
