@@ -24,7 +24,7 @@ ALGORITHMS: tuple[str, ...] = ("monthly", "once", "order")
 
 S = TRIO
 GENERATOR = {"monthly": "threefry2x32", "once": "threefry2x32", "order": "threefry2x32"}
-CHUNK = {"monthly": 1024, "once": 1024, "order": 1024}  # paths
+CHUNK = {"monthly": 256, "once": 256, "order": 256}  # paths
 Pair = tuple[Any, Any]
 
 

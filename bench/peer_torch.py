@@ -1,14 +1,17 @@
 """PyTorch peer of the trio workload, as shipped: float32 on the CPU, a chunk of paths at a time.
 
 ``torch.randn`` and ``torch.rand`` with a Generator, ``torch.special.ndtr`` and ``ndtri``; the month
-of the factors and that of the loans are functions for ``torch.compile``. Without a working C++
-compiler they run eagerly.
+of the factors and that of the loans are functions for ``torch.compile``; without a working C++
+compiler they run eagerly. A thread for each core works on chunks of its own: twice as fast as
+``set_num_threads``, since PyTorch draws random numbers on one thread.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,6 @@ ALGORITHMS: tuple[str, ...] = ("monthly", "once", "order")
 
 S = TRIO
 CHUNK = {"monthly": 1024, "once": 4096, "order": 2048}  # paths
-THREADS = 2
 Stage = Callable[..., Any]
 
 
@@ -53,11 +55,6 @@ def monthly_month(u: Tensor, left: Tensor, odds: Tensor, lgd: Tensor) -> tuple[T
     return left - hit, lgd * hit.sum(0)
 
 
-def default_month(u: Tensor, p: Tensor) -> Tensor:
-    """The month in which each uniform is passed; the number of months if it is not."""
-    return torch.searchsorted(p.T.contiguous(), u.T.contiguous(), right=True).T
-
-
 def factors(generator: torch.Generator, n: int, stage: Stage) -> tuple[Tensor, Tensor]:
     """Default probability given the market factor, and loss given default; both (months, n)."""
     z = torch.randn(S.months, 5, n, generator=generator)
@@ -72,9 +69,7 @@ def factors(generator: torch.Generator, n: int, stage: Stage) -> tuple[Tensor, T
     return torch.special.ndtr(x), lgd
 
 
-def monthly(
-    generator: torch.Generator, p: Tensor, lgd: Tensor, e: Tensor, stage: Stage
-) -> Tensor:
+def monthly(generator: torch.Generator, p: Tensor, lgd: Tensor, e: Tensor, stage: Stage) -> Tensor:
     """A uniform for each loan and month; a loan in default has no exposure from then on."""
     before = torch.cat([torch.zeros_like(p[:1]), p[:-1]])
     odds = (p - before) / (1.0 - before)
@@ -118,21 +113,26 @@ def build(algorithm: str) -> Callable[[int, int], NDArray[np.float32]]:
     e = torch.from_numpy(exposures().astype(np.float32))
     size = CHUNK[algorithm]
     eager: list[Stage] = [factor_month, monthly_month]
-    stages: list[Stage] = [torch.compile(f, dynamic=False) for f in eager]
-    torch.set_num_threads(THREADS)
+    stages: list[Stage] = []
+    pool = ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,))
 
-    def chunk(generator: torch.Generator) -> Tensor:
-        p, lgd = factors(generator, size, stages[0])
-        return loans(generator, p, lgd, e, stages[1])
+    @torch.no_grad()
+    def chunk(seed: np.uint64) -> Tensor:
+        generator = torch.Generator().manual_seed(int(seed))
+        return loans(generator, *factors(generator, size, stages[0]), e, stages[1])
+
+    def prepare() -> None:
+        """Compile in one thread, before the pool calls."""
+        stages[:] = [torch.compile(f, dynamic=False) for f in eager]
+        try:
+            pool.submit(chunk, np.uint64(0)).result()
+        except torch._dynamo.exc.BackendCompilerFailed:  # no usable compiler
+            stages[:] = eager
 
     def simulate(paths: int, seed: int) -> NDArray[np.float32]:
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            try:
-                parts = [chunk(generator) for _ in range(-(-paths // size))]
-            except torch._dynamo.exc.BackendCompilerFailed:  # no usable compiler
-                stages[:] = eager
-                return simulate(paths, seed)
-        return torch.cat(parts).numpy()[:paths]
+        if not stages:
+            prepare()
+        seeds = np.random.SeedSequence(seed).generate_state(-(-paths // size), np.uint64)
+        return torch.cat(list(pool.map(chunk, seeds))).numpy()[:paths]
 
     return simulate

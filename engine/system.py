@@ -227,6 +227,15 @@ class Row(_Declaring):
     name = setting("", "the row's name, unique in its table")
 
 
+def reserved(table: str, found: Sequence[Row], own: Sequence[str]) -> list[str]:
+    """Rows become variables beside the system's own, so they may not take those names."""
+    return [
+        f"{table}.{r.name}: {r.name!r} is a variable of the system itself; another name is needed"
+        for r in found
+        if r.name in own
+    ]
+
+
 class System(_Declaring):
     """One system of the economy."""
 

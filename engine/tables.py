@@ -37,7 +37,7 @@ _PLAIN: dict[str, Any] = {
 
 def console() -> Console:
     wide = Console()
-    return Console(width=min(wide.width, WIDTH) if wide.is_terminal else WIDTH)
+    return Console(width=min(wide.width, WIDTH) if wide.is_terminal else WIDTH, emoji=False)
 
 
 def number(x: float, figures: int = 4) -> str:
@@ -118,7 +118,8 @@ def print_scenario(scenario: Scenario) -> None:
     """What a checked scenario holds."""
     economy = scenario.economy
     screen = console()
-    screen.print(f"[bold]{scenario.name}[/]  {scenario.title}: sound", highlight=False)
+    screen.print(f"{scenario.name}: sound", highlight=False, markup=False, style="bold")
+    screen.print(scenario.title, highlight=False, markup=False)
     screen.print(
         f"{scenario.months} months from {scenario.as_of}; systems {', '.join(economy.systems)}; "
         f"{len(economy.reals)} parameters, {len(economy.metrics)} metrics",
@@ -131,7 +132,7 @@ def print_backends(scenario: Scenario) -> None:
     chosen, _ = backends.choose()
     screen = console()
     table = Table(box=None, pad_edge=False)
-    for name in ("backend", "here", "what was found", f"kernel of {scenario.name}"):
+    for name in ("backend", "here", "what was found", escape(f"kernel of {scenario.name}")):
         table.add_column(name, no_wrap=name in ("backend", "here"))
     for name in backends.NAMES:
         found = backends.status(name)

@@ -26,7 +26,11 @@ DECISIONS = ("private_credit.defaults", "revenue.regime", "rental.wars")
 
 CASES: dict[str, tuple[str, dict[str, Any], int]] = {
     "base": ("base", {}, 2048),
-    "tight": ("base", {"conditions.window": 1.0, "conditions.spread_ratio": 1.8, "months": 36}, 1024),
+    "tight": (
+        "base",
+        {"conditions.window": 1.0, "conditions.spread_ratio": 1.8, "months": 36},
+        1024,
+    ),
     "each": ("base", {"private_credit.method": "each", "months": 12}, 256),
     "student": ("textbook", {"private_credit.copula": "student_t", "private_credit.nu": 4.5}, 4096),
     "frailty": ("base", {"private_credit.copula": "frailty", "months": 24}, 1024),
@@ -48,7 +52,8 @@ def loans(case: str) -> int:
 def flipped(case: str, a: Output, b: Output) -> np.ndarray:
     """(months, paths): where a decision came out differently, that month or before."""
     names = load(CASES[case][0]).economy.series
-    assert a.series is not None and b.series is not None
+    assert a.series is not None
+    assert b.series is not None
     rows = [names.index(d) for d in DECISIONS if d in names]
     return np.asarray((a.series[:, rows] != b.series[:, rows]).any(axis=1))
 
@@ -57,12 +62,17 @@ def flipped(case: str, a: Output, b: Output) -> np.ndarray:
 @pytest.mark.parametrize("backend", ["native", "jax"])
 def test_float64_agrees_with_the_reference(case: str, backend: str) -> None:
     if backend == "jax" and case in ("each", "frailty"):
-        pytest.skip("native covers this text; JAX compiles it for a minute and shares base's operations")
+        pytest.skip(
+            "native covers this text; JAX compiles it for a minute and shares base's operations"
+        )
     ours, reference = run(case, backend, "float64"), run(case, "numpy", "float64")
-    assert ours.series is not None and reference.series is not None
+    assert ours.series is not None
+    assert reference.series is not None
     scale = np.abs(reference.series).mean(axis=2, keepdims=True) + 1e-300
     assert not flipped(case, ours, reference).any()
-    assert (np.abs(ours.series - reference.series) / np.maximum(np.abs(reference.series), scale)).max() < 1e-9
+    assert (
+        np.abs(ours.series - reference.series) / np.maximum(np.abs(reference.series), scale)
+    ).max() < 1e-9
     assert np.array_equal(ours.bad, reference.bad)
     assert not reference.bad.any()
 
@@ -73,7 +83,8 @@ def test_float32_agrees_but_for_counted_flips(case: str, backend: str) -> None:
     if backend == "jax" and case != "base":
         pytest.skip("JAX in float32 is compiled once, on base")
     ours, reference = run(case, backend, "float32"), run(case, "numpy", "float64")
-    assert ours.series is not None and reference.series is not None
+    assert ours.series is not None
+    assert reference.series is not None
     flips = flipped(case, ours, reference)
     decisions = flips.size * loans(case)
     first_flips = int((flips & ~np.vstack([np.zeros_like(flips[:1]), flips[:-1]])).sum())

@@ -189,12 +189,41 @@ def native_case(name: str, real: Any) -> tuple[Array, tuple[Array, Array]]:
 
 NATIVE_VALUES: dict[str, list[tuple[float, float]]] = {
     "exp": [(0.0, 1), (-0.0, 1), (np.inf, np.inf), (-np.inf, 0), (np.nan, np.nan), (1e30, np.inf)],
-    "log": [(0.0, -np.inf), (-0.0, -np.inf), (1, 0), (np.inf, np.inf), (-np.inf, np.nan)]
-    + [(-1, np.nan), (-1e-40, np.nan), (np.nan, np.nan)],
-    "sin2pi": [(0, 0), (-0.0, 0), (0.25, 1), (0.5, 0), (0.75, -1), (1, 0), (-0.25, -1), (1e30, 0)]
-    + [(-(2.0**22) - 0.5, 0), (np.inf, np.nan), (-np.inf, np.nan), (np.nan, np.nan)],
-    "cos2pi": [(0, 1), (0.25, 0), (0.5, -1), (0.75, 0), (1, 1), (1e30, 1), (-(2.0**22) - 0.5, -1)]
-    + [(np.inf, np.nan), (np.nan, np.nan)],
+    "log": [
+        (0.0, -np.inf),
+        (-0.0, -np.inf),
+        (1, 0),
+        (np.inf, np.inf),
+        (-np.inf, np.nan),
+        (-1, np.nan),
+        (-1e-40, np.nan),
+        (np.nan, np.nan),
+    ],
+    "sin2pi": [
+        (0, 0),
+        (-0.0, 0),
+        (0.25, 1),
+        (0.5, 0),
+        (0.75, -1),
+        (1, 0),
+        (-0.25, -1),
+        (1e30, 0),
+        (-(2.0**22) - 0.5, 0),
+        (np.inf, np.nan),
+        (-np.inf, np.nan),
+        (np.nan, np.nan),
+    ],
+    "cos2pi": [
+        (0, 1),
+        (0.25, 0),
+        (0.5, -1),
+        (0.75, 0),
+        (1, 1),
+        (1e30, 1),
+        (-(2.0**22) - 0.5, -1),
+        (np.inf, np.nan),
+        (np.nan, np.nan),
+    ],
 }
 
 
@@ -368,13 +397,20 @@ SPECIAL_VALUES: dict[str, list[tuple[float, float]]] = {
         (0, -np.inf),
         (1, np.inf),
         (0.5, 0),
-        (-1e-3, np.nan),
+        (-0.001, np.nan),
         (1.5, np.nan),
         (-np.inf, np.nan),
-    ]
-    + [(np.inf, np.nan), (np.nan, np.nan)],
-    "log1p": [(0, 0), (-1, -np.inf), (-1.5, np.nan), (-3, np.nan), (np.inf, np.inf)]
-    + [(np.nan, np.nan)],
+        (np.inf, np.nan),
+        (np.nan, np.nan),
+    ],
+    "log1p": [
+        (0, 0),
+        (-1, -np.inf),
+        (-1.5, np.nan),
+        (-3, np.nan),
+        (np.inf, np.inf),
+        (np.nan, np.nan),
+    ],
     "expm1": [(0, 0), (-np.inf, -1), (np.inf, np.inf), (1e4, np.inf), (np.nan, np.nan)],
     "tanh": [(0, 0), (np.inf, 1), (-np.inf, -1), (1e30, 1), (np.nan, np.nan)],
     "asinh": [(0, 0), (np.inf, np.inf), (-np.inf, -np.inf), (np.nan, np.nan)],

@@ -3,7 +3,7 @@
 Counts of defaults are compared with the exact mixture of binomials by Pearson's chi-square (1900), bins
 pooled until each expects at least 20 paths, at level 1e-5: if the engine is right, a test with a fresh seed
 fails with probability 1e-5. Means and standard deviations are held to four standard errors, 6.3e-5 a check.
-All checks together (about 250) fail by chance in one run in a hundred; the seed is fixed, so a run that
+All checks together (about 600) fail by chance in one run in a hundred; the seed is fixed, so a run that
 passes keeps passing.
 
 References come from SciPy and plain quadrature here, not from the engine: Vasicek, "Probability of loss on
@@ -186,7 +186,7 @@ GAUSSIAN = (
     (100, 0.001, 0.05),
     (100, 0.02, 0.0),
     (100, 0.02, 0.12),
-    (100, 0.20, 0.90),
+    (100, 0.05, 0.90),
     (400, 0.005, 0.24),
     (400, 0.02, 0.12),
     (400, 0.02, 0.0),
@@ -210,11 +210,11 @@ def test_gaussian_counts(n: int, pd: float, rho: float, method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_gaussian_counts_float64(method: str) -> None:
-    model = scenario(loans=100, pd=0.02, rho=0.12, method=method)
-    assert_law(counts_of(model, 60_000, "float64"), gaussian_counts(100, 0.02, 0.12))
+    model = scenario(loans=50, pd=0.02, rho=0.12, method=method)
+    assert_law(counts_of(model, 100_000, "float64"), gaussian_counts(50, 0.02, 0.12))
 
 
-@pytest.mark.parametrize("n", [64, 65, 130])
+@pytest.mark.parametrize("n", [64, 65, 128])
 @pytest.mark.parametrize("method", METHODS)
 def test_cut_groups(n: int, method: str) -> None:
     """Groups hold at most 64 loans; larger ones are cut, which the law does not show."""
@@ -254,9 +254,9 @@ STUDENT = (
     (100, 0.02, 0.0, 3.0),
     (1, 0.05, 0.3, 8.0),
     (100, 0.02, 0.12, 8.0),
-    (400, 0.10, 0.30, 8.0),
+    (100, 0.10, 0.30, 8.0),
     (100, 0.02, 0.12, 30.0),
-    (400, 0.005, 0.05, 30.0),
+    (100, 0.005, 0.05, 30.0),
     (50, 0.02, 0.12, 2.0),
     (50, 0.02, 0.12, 200.0),
 )
@@ -367,7 +367,8 @@ def test_frailty_of_five_years(method: str) -> None:
 @pytest.mark.parametrize("copula", ["gaussian", "student_t", "frailty"])
 @pytest.mark.parametrize("method", METHODS)
 def test_defaults_by_month(copula: str, method: str) -> None:
-    """E defaults by t is n p(t), p(t) = 1 - (1 - pd)^t: flat hazards, any copula, each month at 4 SE.
+    """E defaults by t is n p(t), p(t) = 1 - (1 - pd)^t: flat hazards, any copula, each month at 4 SE
+    (the Student t, each twelfth).
 
     The series describe the first 16,384 paths. The frailty keeps E hazard, so only without volatility
     does it keep p(t).
@@ -378,15 +379,15 @@ def test_defaults_by_month(copula: str, method: str) -> None:
     )
     table = run(model, 16_384).series(COUNT)
     assert list(table.index) == list(range(1, 61))
-    for month, mean in table["mean"].items():
+    for month, mean in enumerate(table["mean"], start=1):
         p = 1.0 - (1.0 - pd) ** (month * DT)
         if copula == "gaussian":
             law = gaussian_counts(n, p, rho)
-        elif copula == "student_t":
-            law = student_counts(n, p, rho, 8.0) if month % 12 == 0 else None  # type: ignore[assignment]
-        else:
+        elif copula == "frailty":
             law = binomial(n, p)
-        if law is None:
+        elif month % 12 == 0:
+            law = student_counts(n, p, rho, 8.0)
+        else:  # its reference takes long
             continue
         variance = float(law @ (np.arange(n + 1) - n * p) ** 2)
         assert abs(mean - n * p) < STANDARD_ERRORS * math.sqrt(variance / 16_384), month
@@ -424,7 +425,7 @@ def test_large_book_quantile_is_the_basel_formula() -> None:
         want = lgd * special.ndtr(
             (special.ndtri(pd) + math.sqrt(rho) * factor) / math.sqrt(1.0 - rho)
         )
-        low, high = stats.binom.ppf([3.17e-5, 1.0 - 3.17e-5], paths, level).astype(int)
+        low, high = (int(stats.binom.ppf(q, paths, level)) for q in (3.17e-5, 1.0 - 3.17e-5))
         assert loss[low - 1] <= want <= loss[high], (level, loss[low - 1], want, loss[high])
         assert loss[low - 1] <= result.metrics[LOSS][told] <= loss[high]
     mean, error = result.metrics[LOSS]["mean"], result.metrics[LOSS]["se"]
@@ -516,7 +517,7 @@ def test_adding_a_loan_leaves_the_others_alone(tmp_path: Path) -> None:
         loan("other", 2.0**8, pd_1y=0.4, rho_residual=0.3),
         loan("later", 2.0**9, pd_1y=0.05, start_month=7),
     ]
-    for copula in ("gaussian", "student_t", "frailty"):
+    for copula in ("gaussian", "student_t"):
         a = run(book(tmp_path / "a", old, 60, method="each", copula=copula), 20_000)
         b = run(book(tmp_path / "b", new, 60, method="each", copula=copula), 20_000)
         before = column(a, LOSS).astype(np.int64)
@@ -587,8 +588,9 @@ def test_matured_loans_lose_nothing(tmp_path: Path, method: str, copula: str) ->
     assert_each_loan(gone, [1.0 - 0.9 ** (min(e, 36) * DT) for e in ends])
 
 
-@pytest.mark.parametrize("copula", COPULAS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "copula"), [*(("order", c) for c in COPULAS), ("each", "gaussian")]
+)
 def test_hazard_counts_from_the_start(tmp_path: Path, method: str, copula: str) -> None:
     """A loan that starts with month s has defaulted by t with probability p(t - s), and so by its end."""
     terms = ((0, 60), (0, 20), (1, 60), (12, 60), (12, 30), (12, 60), (35, 60), (36, 60), (50, 60))
@@ -610,7 +612,7 @@ def test_starts_by_month(tmp_path: Path, method: str) -> None:
         loan(f"x{i}", pd_1y=0.3, rho_residual=0.0, start_month=s) for i, s in enumerate(starts)
     ]
     table = run(book(tmp_path, loans, 24, method=method), 16_384).series(COUNT)
-    for month, mean in table["mean"].items():
+    for month, mean in enumerate(table["mean"], start=1):
         age = np.maximum(month - np.array(starts), 0)
         p = 1.0 - 0.7 ** (age * DT)
         error = math.sqrt(float((p * (1.0 - p)).sum()) / 16_384)

@@ -18,6 +18,7 @@ from .thresholds import NEVER
 Book = dict[str, Any]
 END_BITS = 9  # of a slot's tag: the loan's end month; the rest is its row
 LAST_END = (1 << END_BITS) - 1
+_MOVING = ("gap", "next", "beyond", "low", "high")  # what defaults change; the slots stay
 
 
 class Order:
@@ -59,7 +60,8 @@ class Order:
             return {
                 **{k: getattr(d, k) for k in slots},
                 "gap": xp.set(a.gap, g, d.gap),
-                "next": xp.set(a.next, g, beyond),
+                "next": xp.set(a.next, g, xp.get(d.at, c.group_slot[g])),
+                "beyond": xp.set(a.beyond, g, beyond),
                 "low": xp.set(a.low, g, d.low),
                 "high": xp.set(a.high, g, d.high),
             }
@@ -70,6 +72,7 @@ class Order:
             "tag": xp.bits_array(c.slots),
             "gap": xp.array(c.groups, 0.0),
             "next": xp.array(c.groups, NEVER),
+            "beyond": xp.array(c.groups, NEVER),
             "low": xp.bits_array(c.groups),
             "high": xp.bits_array(c.groups),
         }
@@ -77,44 +80,60 @@ class Order:
         return {k: getattr(filled, k) for k in empty}
 
     def month(self, xp: Any, draw: Any, market: Any, book: Book) -> Book:
+        """A comparison for each group; those that some path passed are settled."""
         c = self.credit
-        fixed = {k: book[k] for k in ("at", "exposure", "tag")}
-        moving = {k: v for k, v in book.items() if k not in fixed and k != "since"}
+        moving = {k: book[k] for k in (*_MOVING, "loss", "defaults")}
 
         def group(g: Any, b: Any) -> Book:
             before, now = c.clock(xp, market, book, g)
-            slot = c.group_slot[g]
-
-            def passed(k: Any, d: Any) -> Book:
-                fresh = xp.get(fixed["at"], k) >= before
-                alive = xp.from_bits(xp.get(fixed["tag"], k) & LAST_END) >= market.month
-                hit = fresh & alive
-                return {
-                    "lost": d.lost + xp.where(hit, xp.get(fixed["exposure"], k), 0.0),
-                    "hits": d.hits + xp.where(hit, 1.0, 0.0),
-                }
-
-            drawn = xp.loop_while(
-                slot,
-                slot + 2 * c.group_pairs[g],
-                lambda k, d: xp.get(fixed["at"], k) < now,
-                passed,
-                lost=0.0,
-                hits=0.0,
-            )
             done = xp.while_any(
                 lambda d: xp.get(d.next, g) < now,
-                lambda d: self._default(xp, draw, market, g, d),
-                **{k: getattr(b, k) for k in ("gap", "next", "low", "high")},
-                lost=drawn.lost,
-                hits=drawn.hits,
+                lambda d: self._settle(xp, draw, market, book, g, before, now, d),
+                **{k: getattr(b, k) for k in moving},
             )
-            loss = c.book_loss(xp, market, g, b.loss, done.lost)
-            kept = {k: getattr(done, k) for k in ("gap", "next", "low", "high")}
-            return {**kept, "loss": loss, "defaults": b.defaults + done.hits}
+            return {k: getattr(done, k) for k in moving}
 
         after = xp.loop(0, market.started, group, **moving)
         return book | {k: getattr(after, k) for k in moving}
+
+    def _settle(
+        self, xp: Any, draw: Any, market: Any, book: Book, g: Any, before: Any, now: Any, d: Any
+    ) -> Book:
+        """All defaults of group g this month: from its slots, then beyond them; and the next threshold."""
+        c = self.credit
+        first, last = c.group_slot[g], c.group_slot[g] + 2 * c.group_pairs[g]
+        at, beyond = book["at"], xp.get(d.beyond, g)
+
+        def passed(k: Any, a: Any) -> Book:
+            alive = xp.from_bits(xp.get(book["tag"], k) & LAST_END) >= market.month
+            hit = (xp.get(at, k) >= before) & alive
+            return {
+                "lost": a.lost + xp.where(hit, xp.get(book["exposure"], k), 0.0),
+                "hits": a.hits + xp.where(hit, 1.0, 0.0),
+                "next": xp.where(k + 1 < last, xp.get(at, k + 1), beyond),
+            }
+
+        slots = xp.loop_while(
+            first, last, lambda k, a: xp.get(at, k) < now, passed, lost=0.0, hits=0.0, next=beyond
+        )
+        more = xp.while_any(
+            lambda a: a.next < now,
+            lambda a: self._default(xp, draw, market, g, a),
+            **{k: getattr(d, k) for k in ("gap", "low", "high")},
+            next=slots.next,
+            lost=slots.lost,
+            hits=slots.hits,
+        )
+        ended = more.next > beyond
+        return {
+            "gap": more.gap,
+            "low": more.low,
+            "high": more.high,
+            "next": xp.set(d.next, g, more.next),
+            "beyond": xp.set(d.beyond, g, xp.where(ended, more.next, beyond)),
+            "loss": d.loss + more.lost * c.loss_rate(xp, market, g),
+            "defaults": d.defaults + more.hits,
+        }
 
     def _limit(self, xp: Any, path: Any, g: Any, gap: Any) -> Any:
         return self.credit.threshold(xp, path, g, -xp.expm1(-gap), gap)
@@ -148,9 +167,9 @@ class Order:
         limit = xp.where(left > 1, self._limit(xp, market.path, g, gap), NEVER)
         return {
             "gap": xp.set(d.gap, g, gap),
-            "next": xp.set(d.next, g, limit),
             "low": xp.set(d.low, g, low),
             "high": xp.set(d.high, g, high),
+            "next": limit,
             "lost": d.lost + xp.where(alive, c.loan_exposure[row], 0.0),
             "hits": d.hits + xp.where(alive, 1.0, 0.0),
         }
@@ -205,7 +224,12 @@ class Each:
                 lost=0.0,
                 hits=0.0,
             )
-            loss = c.book_loss(xp, market, g, b.loss, done.lost)
+            loss = xp.while_any(
+                lambda a: a.lost > 0.0,
+                lambda a: {"loss": a.loss + a.lost * c.loss_rate(xp, market, g), "lost": 0.0},
+                loss=b.loss,
+                lost=done.lost,
+            ).loss
             kept = {"least": done.least, "next": done.next}
             return {**kept, "loss": loss, "defaults": b.defaults + done.hits}
 

@@ -30,7 +30,7 @@ from .thresholds import (
 
 DRIVERS = ("rental", "spread", "window", "displacement")
 BOOK = (
-    "at", "exposure", "tag", "gap", "next", "low", "high", "least", "since", "loss", "defaults",
+    "at", "exposure", "tag", "gap", "next", "beyond", "low", "high", "least", "since", "loss", "defaults",
 )  # fmt: skip
 DEPTH_YEARS = 5.0
 
@@ -142,11 +142,12 @@ class PrivateCredit(System):
 
     def check(self) -> list[str]:
         low, high = self.hazard_bounds
+        problems = self._resolve()[1]
         if low >= high:
-            return [
+            problems.append(
                 f"private_credit.hazard_bounds = {self.hazard_bounds}: the first should be the lower one"
-            ]
-        return self._resolve()[1]
+            )
+        return problems
 
     def prepare(self) -> dict[str, Any]:
         loans, problems = self._resolve()
@@ -326,19 +327,10 @@ class PrivateCredit(System):
             x = xp.ndtri(-xp.expm1(-hazard))
         return (x - self.group_factor[g] * path.factor) / self.group_own[g]
 
-    def book_loss(self, xp: Any, market: Any, g: Any, loss: Any, lost: Any) -> Any:
-        """The cumulative loss with the exposure ``lost`` in group g; LGD costs only where there is some."""
-        if not self.stress:
-            return loss + lost * self.group_lgd[g]
-        return xp.while_any(
-            lambda a: a.lost > 0.0,
-            lambda a: {"loss": a.loss + a.lost * self._lgd(xp, market, g), "lost": 0.0},
-            loss=loss,
-            lost=lost,
-        ).loss
-
-    def _lgd(self, xp: Any, market: Any, g: Any) -> Any:
+    def loss_rate(self, xp: Any, market: Any, g: Any) -> Any:
         """Recovery falls with the collateral; without collateral LGD follows the default rate."""
+        if not self.stress:
+            return self.group_lgd[g]
         rate = self._true_hazard(market.path, g) * xp.get(market.speed, self.group_pattern[g])
         if self.copula == "frailty":
             quantile = xp.ndtri(-xp.expm1(-rate))
@@ -367,7 +359,7 @@ class PrivateCredit(System):
             odds = self._conditional(xp, market.path, g, hazard, more)
             gone = self.draws.is_gone(xp, draw, market, book, row, g)
             fails = (draw.uniform("refinance", index=i) < odds) & ~gone
-            lost = self.loan_exposure[row] * self._lgd(xp, market, g)
+            lost = self.loan_exposure[row] * self.loss_rate(xp, market, g)
             return {
                 "loss": a.loss + xp.where(fails, lost, 0.0),
                 "defaults": a.defaults + xp.where(fails, 1.0, 0.0),

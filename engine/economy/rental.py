@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+from itertools import pairwise
 from typing import Any
 
-from ..system import DT, Output, Row, System, parameter, rows
+from ..system import DT, Output, Row, System, parameter, reserved, rows
 
 
 class Generation(Row):
@@ -66,6 +67,9 @@ _GENERATIONS = [
 ]
 
 
+_OWN = ("war", "wars", "shortfall", "log_per_kw")  # what the system itself calls so
+
+
 class Rental(System):
     """Log price by generation: reverting to a fair level that scarcity lifts and newer chips press down.
 
@@ -120,20 +124,18 @@ class Rental(System):
         return found
 
     def check(self) -> list[str]:
-        problems = []
+        problems = reserved("rental.generation", self.generation, _OWN)
         first = self.generation[0]
         if first.release > 0:
             problems.append(
-                f"rental.generation[0].release = {first.release}: the first row should be on the market (0)"
+                f"rental.generation.{first.name}.release = {first.release}: the first row should be on the market (0)"
             )
-        for i, (a, b) in enumerate(
-            zip(self.generation, self.generation[1:], strict=False), start=1
-        ):
+        for a, b in pairwise(self.generation):
             for field in ("release", "efficiency"):
                 was, now = getattr(a, field), getattr(b, field)
                 if now < was:
                     problems.append(
-                        f"rental.generation[{i}].{field} = {now}: {b.name} follows {a.name} and should be at least {was}"
+                        f"rental.generation.{b.name}.{field} = {now}: follows {a.name} and should be at least {was}"
                     )
         total = sum(g.installed for g in self.generation)
         if abs(total - 1.0) > 1e-9:
@@ -141,8 +143,8 @@ class Rental(System):
                 f"rental.generation: installed sums to {total:g}; shares should sum to 1"
             )
         problems += [
-            f"rental.generation[{i}].installed = {g.installed}: {g.name} is not on the market at the start; should be 0"
-            for i, g in enumerate(self.generation)
+            f"rental.generation.{g.name}.installed = {g.installed}: not on the market at the start; should be 0"
+            for g in self.generation
             if g.release > 0 and g.installed > 0
         ]
         return problems

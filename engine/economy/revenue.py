@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..system import DT, Row, System, output, parameter, rows, setting
+from ..system import DT, Row, System, output, parameter, reserved, rows, setting
 
 REGIMES = ("exponential", "linear", "stall")
 
@@ -27,6 +27,13 @@ _COMPANIES = [
     {"name": "clouds", "revenue_2025": 30.3, "volatility": 0.10},
     {"name": "others", "revenue_2025": 15.2, "volatility": 0.15},
 ]
+
+
+# what the system itself calls so
+_OWN = (
+    "headline", "full", "cohorts", "promo", "slope", "regime", "year_so_far", "calendar_year",
+    "rate", "wanted", "collected", "renewed",
+)  # fmt: skip
 
 
 class Revenue(System):
@@ -118,7 +125,7 @@ class Revenue(System):
         return found
 
     def check(self) -> list[str]:
-        problems = []
+        problems = reserved("revenue.company", self.company, _OWN)
         if abs(sum(self.start) - 1.0) > 1e-9:
             problems.append(
                 f"revenue.start = {self.start}: sums to {sum(self.start):g}; probabilities should sum to 1"

@@ -30,7 +30,7 @@ from .base import BackendError, Output, Status, pack, thread_count
 # hides NaN or breaks a result.
 FLAGS = (
     "-std=c++17", "-O2", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
-    "-fno-strict-aliasing", "-fvisibility=hidden", "-Wno-psabi", "-Wno-ignored-attributes",
+    "-fno-strict-aliasing", "-fwrapv", "-fvisibility=hidden", "-Wno-psabi", "-Wno-ignored-attributes",
 )  # fmt: skip
 TARGET_VARIABLE = "OVERBUILT_NATIVE_TARGET"
 COMPILERS = ("g++", "clang++", "c++")
@@ -41,17 +41,26 @@ PAD = 64  # output rows are padded to whole vectors of any target
 @memoize
 def compiler() -> str | None:
     """The C++ compiler: CXX if set, else the first of g++, clang++, c++."""
-    for name in filter(None, (os.environ.get("CXX"), *COMPILERS)):
-        found = shutil.which(shlex.split(name)[0])
-        if found:
-            return found
-    return None
+    asked = os.environ.get("CXX", "").strip()
+    if asked:
+        found = shutil.which(asked)
+        if found is None:
+            raise BackendError(f"CXX = {asked!r}: no such program; it should name a C++ compiler")
+        return found
+    return next(filter(None, map(shutil.which, COMPILERS)), None)
 
 
 def target_flags() -> tuple[str, ...]:
     """What to compile for: this processor, or the flags in OVERBUILT_NATIVE_TARGET (``-mavx2 -mfma``)."""
     asked = os.environ.get(TARGET_VARIABLE)
-    return tuple(shlex.split(asked)) if asked is not None else ("-march=native",)
+    if asked is None:
+        return ("-march=native",)
+    try:
+        return tuple(shlex.split(asked))
+    except ValueError as error:
+        raise BackendError(
+            f"{TARGET_VARIABLE} = {asked!r}: should be compiler flags ({error})"
+        ) from None
 
 
 @memoize
@@ -77,7 +86,11 @@ def compiler_identity() -> str:
 
 
 def status() -> Status:
-    found = compiler()
+    try:
+        found = compiler()
+        target_flags()
+    except BackendError as error:
+        return Status("native", False, str(error))
     if found is None:
         return Status("native", False, f"no C++ compiler: {INSTALL}")
     sets = processor()
@@ -183,7 +196,9 @@ def _compile(found: str, flags: tuple[str, ...], text: str, to: Path) -> None:
     )
     if done.returncode:
         first = next((x for x in done.stderr.splitlines() if "error" in x), done.stderr[:200])
-        raise BackendError(f"{Path(found).name} refused the kernel: {first.strip()}")
+        raise BackendError(
+            f"{Path(found).name} refused the kernel (exit {done.returncode}): {first.strip() or 'no message'}"
+        )
 
 
 def is_cached(program: Program, dtype: str) -> bool:
