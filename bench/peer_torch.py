@@ -23,7 +23,7 @@ from trio_spec import TRIO, exposures
 ALGORITHMS: tuple[str, ...] = ("monthly", "once", "order")
 
 S = TRIO
-CHUNK = {"monthly": 1024, "once": 4096, "order": 2048}  # paths
+CHUNK = {"monthly": 4096, "once": 8192, "order": 4096}  # paths
 Stage = Callable[..., Any]
 
 

@@ -1,6 +1,10 @@
-"""Time the peer implementations of the trio workload and check that their losses agree.
+"""The trio workload: the engine against peers in NumPy, Numba, JAX and PyTorch.
 
-Usage: ``python bench/peers.py [--paths N] [--only numpy numba] [--json FILE]``
+Usage: ``python bench/peers.py [--quick] [--only numpy numba] [--json FILE]``
+
+Two tiers of peers. ``plain``: what a strong quant writes and ships with the library's own random
+numbers and special functions. ``expert``: tuned by hand to the limit, with generators and
+polynomials of its own. Every row runs in a fresh process, without compiled code from earlier runs.
 """
 
 from __future__ import annotations
@@ -10,164 +14,303 @@ import importlib
 import json
 import math
 import multiprocessing
+import os
+import platform
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
 
 import numpy as np
-from numpy.typing import NDArray
 from trio_spec import summary
 
-Simulate = Callable[[int, int], NDArray[np.floating]]
-
-# Paths per timed call, for about one to three seconds on two cores.
-PATHS: dict[str, dict[str, int]] = {
-    "numpy": {"monthly": 50_000, "once": 250_000, "order": 150_000, "binomial": 200_000},
-    "numba": {"monthly": 600_000, "once": 4_000_000, "order": 3_000_000},
-    "jax": {"monthly": 300_000, "once": 2_000_000},
-    "torch": {"monthly": 200_000, "once": 1_000_000},
-}
+LIBRARIES = ("numpy", "numba", "jax", "torch")
 MEASURES = ("mean", "var99", "es99")
+SAME = {"order": "order", "once": "each", "each": "each", "monthly": "monthly"}
+"""Our method that is a peer's algorithm."""
 REPEATS = 3
-REFERENCE_PATHS = 400_000
-REFERENCE_SEED = 20_001
+REFERENCE_PATHS, REFERENCE_SEED = 1_000_000, 20_001
+QUICK = 10  # so many times fewer paths
+Row = dict[str, Any]
 
 
-def reference_losses() -> NDArray[np.floating]:
-    """Loss sample that every peer is compared with."""
-    simulate: Simulate = importlib.import_module("peer_numba").build("monthly")
-    return simulate(REFERENCE_PATHS, REFERENCE_SEED)
+@dataclass(frozen=True)
+class Entry:
+    """One row to be: who runs what, and how many paths a timed call has (about a second)."""
+
+    tier: str
+    peer: str
+    algorithm: str
+    paths: int
 
 
-def agrees(one: dict[str, float], other: dict[str, float], measure: str) -> bool:
-    """Whether two summaries lie within four combined standard errors of each other."""
-    error = math.hypot(one[f"{measure}_se"], other[f"{measure}_se"])
-    return abs(one[measure] - other[measure]) <= 4.0 * error
+OURS = (
+    Entry("ours", "native", "order", 1_000_000),
+    Entry("ours", "native", "each", 600_000),
+    Entry("ours", "native", "monthly", 250_000),
+    Entry("ours", "jax", "order", 50_000),
+)
+PATHS: dict[tuple[str, str], dict[str, int]] = {
+    ("plain", "numpy"): {"monthly": 50_000, "once": 200_000, "order": 120_000},
+    ("plain", "numba"): {
+        "monthly": 80_000,
+        "once": 300_000,
+        "order": 300_000,
+        "monthly np.random": 15_000,
+        "once np.random": 100_000,
+        "order np.random": 200_000,
+    },
+    ("plain", "jax"): {"monthly": 30_000, "once": 300_000, "order": 40_000},
+    ("plain", "torch"): {"monthly": 30_000, "once": 200_000, "order": 60_000},
+    ("expert", "numpy"): {
+        "monthly": 60_000,
+        "once": 300_000,
+        "order": 120_000,
+        "binomial": 180_000,
+    },
+    ("expert", "numba"): {"monthly": 800_000, "once": 3_000_000, "order": 2_000_000},
+    ("expert", "jax"): {"monthly": 300_000, "once": 2_000_000},
+    ("expert", "torch"): {"monthly": 200_000, "once": 1_000_000},
+}
 
 
-def measure_peer(
-    peer: str, algorithm: str, paths: int, reference: dict[str, float] | None
-) -> dict[str, object]:
-    """One row of the table: timings of one peer and algorithm, and its summary."""
-    simulate: Simulate = importlib.import_module(f"peer_{peer}").build(algorithm)
-    start = time.perf_counter()
-    simulate(paths, 0)
-    first = time.perf_counter() - start
-    warm = math.inf
-    samples = []
-    for seed in range(1, REPEATS + 1):
+def build(entry: Entry) -> Any:
+    """The entry's ``simulate(paths, seed) -> losses``."""
+    if entry.tier == "ours":
+        return importlib.import_module("trio").build(entry.algorithm, entry.peer)
+    head = {"plain": "peer", "expert": "expert"}[entry.tier]
+    return importlib.import_module(f"{head}_{entry.peer}").build(entry.algorithm)
+
+
+def measure(entry: Entry) -> Row:
+    """Timings and summary of one entry; compiled code goes to an empty folder."""
+    with tempfile.TemporaryDirectory() as empty:
+        for variable in ("OVERBUILT_CACHE", "TORCHINDUCTOR_CACHE_DIR", "NUMBA_CACHE_DIR"):
+            os.environ[variable] = os.path.join(empty, variable.lower())
+        simulate = build(entry)
         start = time.perf_counter()
-        samples.append(simulate(paths, seed))
-        warm = min(warm, time.perf_counter() - start)
-    found = summary(np.concatenate(samples))
-    row: dict[str, object] = {
-        "peer": peer,
-        "algorithm": algorithm,
-        "paths": paths,
+        simulate(entry.paths, 0)
+        first = time.perf_counter() - start
+        warm, samples = math.inf, []
+        for seed in range(1, REPEATS + 1):
+            start = time.perf_counter()
+            samples.append(simulate(entry.paths, seed))
+            warm = min(warm, time.perf_counter() - start)
+    return {
+        "tier": entry.tier,
+        "peer": entry.peer,
+        "algorithm": entry.algorithm,
+        "paths": entry.paths,
         "compile_s": max(0.0, first - warm),
         "warm_s": warm,
-        "paths_per_s": paths / warm,
-        **found,
+        "paths_per_s": entry.paths / warm,
+        **summary(np.concatenate(samples)),
     }
-    if reference is not None:
-        row["agrees"] = {m: agrees(found, reference, m) for m in MEASURES}
-    return row
 
 
-def isolated(
-    peer: str, algorithm: str, paths: int, reference: dict[str, float] | None
-) -> dict[str, object]:
-    """``measure_peer`` in a fresh process, so that the peers' thread pools do not meet."""
+def reference(paths: int) -> dict[str, float]:
+    """The summary that every row is compared with: our native order."""
+    return summary(build(OURS[0])(paths, REFERENCE_SEED))
+
+
+def isolated(function: Any, argument: Any) -> Any:
+    """The function's result from a fresh process, so that thread pools do not meet."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(measure_peer, peer, algorithm, paths, reference).result()
+        return pool.submit(function, argument).result()
 
 
-def cells(row: dict[str, object]) -> list[str]:
+def agrees(one: Row, other: Row, name: str) -> bool:
+    """Whether two summaries lie within four combined standard errors of each other."""
+    return abs(one[name] - other[name]) <= 4.0 * math.hypot(one[f"{name}_se"], other[f"{name}_se"])
+
+
+def add_ratios(rows: list[Row]) -> None:
+    """Our paths per second over the row's: as shipped, and with the row's algorithm."""
+    native = {r["algorithm"]: r for r in good(rows, "ours", "native")}
+    for row in good(rows):
+        shipped = native.get("order")
+        same = native.get(SAME.get(row["algorithm"].split()[0], ""))
+        row["as_shipped"] = shipped and shipped["paths_per_s"] / row["paths_per_s"]
+        row["same_algorithm"] = same and same["paths_per_s"] / row["paths_per_s"]
+
+
+def good(rows: list[Row], tier: str = "", peer: str = "") -> list[Row]:
+    """The rows that ran, of a tier and a peer."""
+    ran = (r for r in rows if "error" not in r)
+    return [r for r in ran if tier in ("", r["tier"]) and peer in ("", r["peer"])]
+
+
+def summaries(rows: list[Row]) -> dict[str, Any]:
+    """The fastest peers and our ratios to them."""
+
+    def fastest(found: list[Row]) -> Row | None:
+        keys = ("tier", "peer", "algorithm", "paths_per_s", "as_shipped", "same_algorithm")
+        best = max(found, key=lambda r: r["paths_per_s"], default=None)
+        return best and {k: best[k] for k in keys}
+
+    plain, ours = good(rows, "plain"), good(rows, "ours", "jax")
+    same = {}
+    for method in ("order", "each", "monthly"):
+        rivals = [r for r in plain if SAME[r["algorithm"].split()[0]] == method]
+        if rivals:
+            same[method] = fastest(rivals)
+    jax = fastest(good(rows, "plain", "jax"))
+    if jax and ours:
+        jax["our_jax_ratio"] = ours[0]["paths_per_s"] / jax["paths_per_s"]
+    return {
+        "plain": fastest(plain),
+        "plain_same_algorithm": same,
+        "expert": fastest(good(rows, "expert")),
+        "jax": jax,
+    }
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """The summaries in words; a ratio above 1 means that we are faster."""
+
+    def one(row: Row, ratio: str) -> str:
+        rate = f"{row['paths_per_s']:,.0f} paths/s"
+        return f"{row['peer']} {row['algorithm']}, {rate}: {row[ratio]:.2f} x"
+
+    text = []
+    if found["plain"]:
+        text.append(f"fastest plain peer    {one(found['plain'], 'as_shipped')} (native order)")
+    for method, row in found["plain_same_algorithm"].items():
+        text.append(f"  same algorithm      {one(row, 'same_algorithm')} (native {method})")
+    if found["expert"]:
+        text.append(f"fastest expert peer   {one(found['expert'], 'as_shipped')} (native order)")
+    if found["jax"] and "our_jax_ratio" in found["jax"]:
+        text.append(f"fastest plain JAX     {one(found['jax'], 'our_jax_ratio')} (our JAX order)")
+    return text
+
+
+COLUMNS = (
+    *("tier", "peer", "algorithm", "compile s", "warm s", "paths/s"),
+    *("mean", "VaR 99", "ES 99", "agrees", "as shipped", "same algorithm"),
+)
+
+
+def cells(row: Row) -> list[str]:
     """Text of a row's columns."""
+    head = [row["tier"], row["peer"], row["algorithm"]]
     if "error" in row:
-        return [str(row["peer"]), str(row["algorithm"]), str(row["error"]), *[""] * 6]
-    agreement = row.get("agrees")
-    if not isinstance(agreement, dict):
-        verdict = "?"
-    else:
-        verdict = ", ".join(m for m in MEASURES if not agreement[m]) or "yes"
-        verdict = verdict if verdict == "yes" else f"NO: {verdict}"
+        return [*head, row["error"][:60], *[""] * (len(COLUMNS) - 4)]
+    outside = [m for m in MEASURES if not row["agrees"][m]]
     return [
-        str(row["peer"]),
-        str(row["algorithm"]),
+        *head,
         f"{row['compile_s']:.1f}",
         f"{row['warm_s']:.2f}",
         f"{row['paths_per_s']:,.0f}",
         *(f"{row[m]:.3f} ± {row[f'{m}_se']:.3f}" for m in MEASURES),
-        verdict,
+        f"NO: {', '.join(outside)}" if outside else "yes",
+        *(f"{row[k]:.2f}" if row[k] else "" for k in ("as_shipped", "same_algorithm")),
     ]
 
 
-COLUMNS = (
-    "peer",
-    "algorithm",
-    "compile s",
-    "warm s",
-    "paths/s",
-    "mean",
-    "VaR 99",
-    "ES 99",
-    "agrees",
-)
+def show(rows: list[Row]) -> None:
+    """Print the table."""
+    from rich.console import Console
+    from rich.table import Table
 
-
-def show(rows: list[dict[str, object]]) -> None:
-    """Print the table, with rich if it is installed."""
-    body = [cells(row) for row in rows]
-    try:
-        from rich.console import Console
-        from rich.table import Table
-    except ImportError:
-        widths = [max(len(line[k]) for line in (list(COLUMNS), *body)) for k in range(len(COLUMNS))]
-        for line in (list(COLUMNS), *body):
-            print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)))
-        return
-    table = Table(title="trio: 60 months, 400 loans, float32")
-    for k, name in enumerate(COLUMNS):
-        table.add_column(name, justify="right" if 2 <= k < 8 else "left")
-    for line in body:
-        table.add_row(*line)
+    title = "trio: 60 months, 400 loans, float32; ratios are our native paths/s over the row's"
+    table = Table(title=title)
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name in COLUMNS[:3] else "right", no_wrap=True)
+    for k, row in enumerate(rows):
+        last = k + 1 == len(rows) or rows[k + 1]["tier"] != row["tier"]
+        table.add_row(*cells(row), end_section=last)
     console = Console()
-    Console(width=max(console.width, 120)).print(table)
+    Console(width=max(console.width, 170)).print(table)
+
+
+def machine() -> dict[str, Any]:
+    """The processor and how busy it was."""
+    model = platform.processor()
+    try:
+        info = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next((x.split(":", 1)[1].strip() for x in info if x.startswith("model name")), model)
+    except OSError:
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    load = list(os.getloadavg()) if hasattr(os, "getloadavg") else None
+    return {"processor": model, "cores": cores, "system": platform.system(), "load": load}
+
+
+def versions() -> dict[str, str]:
+    """Of Python, of the libraries that are installed, and of the C++ compiler."""
+    import overbuilt
+
+    found = {"python": platform.python_version(), "overbuilt": overbuilt.__version__}
+    for name in ("numpy", "scipy", "numba", "jax", "jaxlib", "torch"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    compiler = output(os.environ.get("CXX", "g++"), "-dumpfullversion")
+    return found | ({"compiler": compiler} if compiler else {})
+
+
+def commit() -> str | None:
+    """The repository's commit, marked if files differ from it."""
+    number = output("git", "-C", str(HERE), "rev-parse", "HEAD")
+    changed = output("git", "-C", str(HERE), "status", "--porcelain")
+    return number and number + (" with changes" if changed else "")
+
+
+def output(*command: str) -> str | None:
+    """What a command prints, None if it cannot be run."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmark; exit status 1 if a peer disagrees with the reference."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--paths", type=int, help="paths of each timed call (default: per peer)")
-    parser.add_argument("--only", nargs="+", choices=tuple(PATHS), default=list(PATHS))
-    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    """Run the benchmark; exit status 1 if a row disagrees with the reference or does not run."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK} times fewer paths")
+    parser.add_argument("--only", nargs="+", choices=LIBRARIES, default=list(LIBRARIES))
+    parser.add_argument("--json", type=Path, help="write machine, versions and rows to this file")
     options = parser.parse_args(arguments)
+    shrink = QUICK if options.quick else 1
 
-    try:
-        reference: dict[str, float] | None = summary(reference_losses())
-    except ImportError as error:
-        print(f"no reference sample: {error}", file=sys.stderr)
-        reference = None
-    rows: list[dict[str, object]] = []
-    for peer in options.only:
-        for algorithm, default in PATHS[peer].items():
-            try:
-                row = isolated(peer, algorithm, options.paths or default, reference)
-            except ImportError as error:
-                row = {"peer": peer, "algorithm": algorithm, "error": f"missing: {error}"}
-            rows.append(row)
+    about = {"machine": machine(), "versions": versions(), "commit": commit()}
+    wanted = isolated(reference, REFERENCE_PATHS // shrink)
+    theirs = [
+        Entry(tier, peer, algorithm, paths)
+        for (tier, peer), algorithms in PATHS.items()
+        if peer in options.only
+        for algorithm, paths in algorithms.items()
+    ]
+    rows: list[Row] = []
+    for e in (*OURS, *theirs):
+        small = Entry(e.tier, e.peer, e.algorithm, max(1_000, e.paths // shrink))
+        print(f"{e.tier} {e.peer} {e.algorithm} ...", file=sys.stderr, flush=True)
+        try:
+            row = isolated(measure, small)
+            row["agrees"] = {m: agrees(row, wanted, m) for m in MEASURES}
+        except (ImportError, RuntimeError) as error:  # a library or a compiler that is not here
+            row = {"tier": e.tier, "peer": e.peer, "algorithm": e.algorithm, "error": str(error)}
+        rows.append(row)
+    add_ratios(rows)
     show(rows)
+    found = summaries(rows)
+    print("\n".join(lines(found)))
     if options.json:
-        options.json.write_text(json.dumps({"reference": reference, "rows": rows}, indent=1) + "\n")
-    verdicts = [row["agrees"] for row in rows if "agrees" in row]
-    failed = [v for v in verdicts if isinstance(v, dict) and not all(v.values())]
-    return 1 if failed else 0
+        whole = {**about, "reference": wanted, "rows": rows, "summaries": found}
+        options.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    ok = all("error" not in r and all(r["agrees"].values()) for r in rows)
+    return 0 if ok else 1
 
 
 if __name__ == "__main__":

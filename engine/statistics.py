@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 BLOCK = 1 << 16
 MANTISSA_BITS = 11  # of a bin: 2048 bins an octave, so a quantile errs by 0.05 % at the very most
 _SHIFT = 23 - MANTISSA_BITS
-_BINS = 1 << (32 - _SHIFT)
 
 
 class ExactSum:
@@ -63,37 +62,42 @@ def _keys(values: NDArray[np.float32]) -> NDArray[np.int64]:
 
 @dataclass
 class Histogram:
-    """Counts by bin, and the least and greatest value seen in each: single values stay exact."""
+    """Counts by bin, and the least and greatest value seen in each, so that single values stay exact.
 
-    count: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_BINS, np.int64))
-    least: NDArray[np.float64] = field(default_factory=lambda: np.zeros(_BINS))
-    most: NDArray[np.float64] = field(default_factory=lambda: np.zeros(_BINS))
+    Only bins that hold something are kept, in ascending order of ``keys``.
+    """
+
+    keys: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    count: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    least: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    most: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def add_sorted(self, values: NDArray[Any]) -> None:
         """Add ascending values."""
-        with np.errstate(over="ignore"):  # beyond float32 all values share a bin
+        with np.errstate(over="ignore"):  # float64 values beyond float32 share the outermost bin
             keys = _keys(values.astype(np.float32) + np.float32(0.0))  # -0 becomes 0
         starts = np.flatnonzero(np.diff(keys, prepend=keys[0] - 1))
         ends = np.append(starts[1:], len(keys))
-        bins = keys[starts]
         low, high = values[starts].astype(np.float64), values[ends - 1].astype(np.float64)
-        fresh = self.count[bins] == 0
-        self.least[bins] = np.where(fresh, low, np.minimum(self.least[bins], low))
-        self.most[bins] = np.where(fresh, high, np.maximum(self.most[bins], high))
-        self.count[bins] += ends - starts
+        self.merge(Histogram(keys[starts], ends - starts, low, high))
 
     def merge(self, other: Histogram) -> None:
-        bins = np.flatnonzero(other.count)
-        fresh = self.count[bins] == 0
-        low, high = other.least[bins], other.most[bins]
-        self.least[bins] = np.where(fresh, low, np.minimum(self.least[bins], low))
-        self.most[bins] = np.where(fresh, high, np.maximum(self.most[bins], high))
-        self.count[bins] += other.count[bins]
+        if not len(self.keys):
+            self.keys, self.count = other.keys, other.count
+            self.least, self.most = other.least, other.most
+            return
+        keys = np.concatenate([self.keys, other.keys])
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        starts = np.flatnonzero(np.diff(keys, prepend=keys[0] - 1))
+        self.keys = keys[starts]
+        self.count = np.add.reduceat(np.concatenate([self.count, other.count])[order], starts)
+        self.least = np.minimum.reduceat(np.concatenate([self.least, other.least])[order], starts)
+        self.most = np.maximum.reduceat(np.concatenate([self.most, other.most])[order], starts)
 
     def quantiles(self, levels: list[float]) -> list[float]:
         """The ceil(n q)-th smallest value, straight between the least and greatest of its bin."""
-        bins = np.flatnonzero(self.count)
-        upto = np.cumsum(self.count[bins])
+        upto = np.cumsum(self.count)
         total = int(upto[-1]) if len(upto) else 0
         result = []
         for level in levels:
@@ -102,25 +106,24 @@ class Histogram:
                 continue
             rank = min(max(math.ceil(total * level), 1), total)
             at = int(np.searchsorted(upto, rank))
-            inside = int(self.count[bins[at]])
+            inside = int(self.count[at])
             place = (rank - (int(upto[at]) - inside) - 1) / (inside - 1) if inside > 1 else 0.0
-            low, high = self.least[bins[at]], self.most[bins[at]]
+            low, high = self.least[at], self.most[at]
             result.append(float(low + (high - low) * place))
         return result
 
     def expected_shortfall(self, level: float) -> float:
         """The mean of the worst (1 - level) of values, the boundary value counted in part."""
-        bins = np.flatnonzero(self.count)[::-1]
         total = int(self.count.sum())
         if not total:
             return math.nan
         tail = total * (1.0 - level)
-        count = self.count[bins].astype(np.float64)
+        count = self.count[::-1].astype(np.float64)
         before = np.concatenate([[0.0], np.cumsum(count)[:-1]])
         taken = np.clip(tail - before, 0.0, count)
-        low, high = self.least[bins], self.most[bins]
+        low, high = self.least[::-1], self.most[::-1]
         # a bin taken in part gives its upper end
-        centre = high - (high - low) * 0.5 * np.where(count > 0, taken / count, 0.0)
+        centre = high - (high - low) * 0.5 * (taken / count)
         return float(math.fsum(taken * centre) / tail)
 
 

@@ -238,12 +238,11 @@ def test_both_methods_have_one_law(copula: str) -> None:
     assert_same_law(counts_of(models[0], 100_000), counts_of(models[1], 100_000))
 
 
-@pytest.mark.parametrize(
-    ("backend", "method"), [("numpy", "order"), ("numpy", "each"), ("jax", "order")]
-)
-def test_other_backends(backend: str, method: str) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_reference_backend(method: str) -> None:
+    """NumPy; that the other backends agree with it path by path is tested elsewhere."""
     model = scenario(loans=10, pd=0.05, rho=0.2, method=method)
-    assert_law(counts_of(model, 20_000, backend=backend), gaussian_counts(10, 0.05, 0.2))
+    assert_law(counts_of(model, 20_000, backend="numpy"), gaussian_counts(10, 0.05, 0.2))
 
 
 # ---- the Student t copula

@@ -192,7 +192,7 @@ class PrivateCredit(System):
             made |= {
                 **{f"beta_{k}": book.patterns[:, j].copy() for j, k in enumerate(DRIVERS)},
                 "group_collateral": np.array([collateral[x.sector] for x in heads]),
-                "group_shift": _shifts(heads),
+                "group_shift": np.array([frye_jacobs_shift(x.pd, x.lgd, x.rho) for x in heads]),
                 "group_weight": np.array([weight[x.rating] for x in heads]),
                 "matures": book.matures,
                 "maturity_loan": book.maturity_loan,
@@ -388,8 +388,3 @@ class PrivateCredit(System):
         before = xp.ndtr(-self._quantile(xp, path, g, hazard))
         after = xp.ndtr(-self._quantile(xp, path, g, more))
         return 1.0 - after / xp.maximum(before, 1e-30)
-
-
-def _shifts(loans: list[Loan]) -> np.ndarray:
-    pd, lgd, rho = (np.array(v) for v in zip(*((x.pd, x.lgd, x.rho) for x in loans), strict=True))
-    return frye_jacobs_shift(pd, lgd, rho)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,12 @@ def gaussian_threshold(xp: Any, x: Any) -> Any:
     return lost - xp.log(xp.where(below, rest, tail))
 
 
-def frye_jacobs_shift(pd: np.ndarray, lgd: np.ndarray, rho: np.ndarray) -> np.ndarray:
+def frye_jacobs_shift(pd: float, lgd: float, rho: float) -> float:
     """k of LGD(rate) = Phi(Phi^-1(rate) - k) / rate (Frye and Jacobs 2012), from PD, LGD and correlation."""
-    from scipy.special import ndtri
-
-    return np.asarray((ndtri(pd) - ndtri(pd * lgd)) / np.sqrt(1.0 - rho))
+    quantile = (
+        NormalDist().inv_cdf
+    )  # the standard library's: SciPy takes longer to import than to run
+    return (quantile(pd) - quantile(pd * lgd)) / math.sqrt(1.0 - rho)
 
 
 def frye_jacobs_lgd(xp: Any, quantile: Any, shift: Any) -> Any:
