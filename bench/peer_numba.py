@@ -1,8 +1,8 @@
 """Numba peer of the trio workload, as shipped: ``prange`` over paths, ``fastmath``, float32.
 
-Scalar code by path, the C library's ``log``, ``cos``, ``erfc``, and AS 241 for the normal quantile.
-Random numbers are counter-based (Philox4x32-10: any path can be computed alone) or, in the
-algorithms that end in ``np.random``, Numba's own generator, seeded once for each chunk of paths.
+Scalar code by path, the C library's ``log``, ``cos``, ``erfc``; AS 241 for the normal quantile.
+Random numbers are counter-based (Philox4x32-10: any path can be computed alone) or, in algorithms
+that end in ``np.random``, Numba's own, seeded for each chunk of paths.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ LOANS = {"monthly": 0, "once": 1, "order": 2}
 ALGORITHMS: tuple[str, ...] = (*LOANS, *(f"{name} np.random" for name in LOANS))
 
 S, F, U32, U64 = TRIO, np.float32, np.uint32, np.uint64
-CHUNK = 256  # paths between two seedings of Numba's generator
-BATCH = 32  # defaults drawn at a time
-MONTHS, N, DT = S.months, S.loans, F(S.dt)
+CHUNK, BATCH = 256, 32  # paths between two seedings of np.random; defaults drawn at a time
+MONTHS, N, DT, HALF = S.months, S.loans, F(S.dt), F(0.5)
 C = S.cholesky().astype(np.float32)
 L10, L11, L20, L21, L22 = C[1, 0], C[1, 1], C[2, 0], C[2, 1], C[2, 2]
 LEAVE0, LEAVE1 = (F(p) for p in S.switch_prob())
@@ -33,7 +32,7 @@ DECAY, STRESS_BETA, HAZARD = F(S.reversion()), F(S.stress_beta), F(S.hazard * S.
 (LOW, HIGH), (LGD_LOW, LGD_HIGH) = map(F, S.stress_clip), map(F, S.lgd_clip)
 LGD_BASE, LGD_SLOPE = F(S.lgd_base), F(S.lgd_slope)
 FACTOR, OWN = F(math.sqrt(S.rho)), F(1.0 / math.sqrt(1.0 - S.rho))
-HALF, ROOT_HALF, TURN = F(0.5), F(math.sqrt(0.5)), F(2.0 * math.pi)
+ROOT_HALF, TURN = F(math.sqrt(0.5)), F(2.0 * math.pi)
 
 # AS 241 (Wichura 1988), the seven-figure version PPND7.
 A = tuple(map(F, (3.3871327179, 50.434271938, 159.29113202, 59.109374720)))
@@ -61,7 +60,7 @@ def philox(path, month, stream, block, key0, key1):
 
 @fast
 def unit(word):
-    """A float32 inside (0, 1), from the upper 24 bits of a word."""
+    """A float32 inside (0, 1)."""
     return F(word >> U32(8)) * F(2.0**-24) + F(2.0**-25)
 
 
@@ -75,15 +74,13 @@ def ndtri(p):
     q = p - HALF
     if abs(q) <= F(0.425):
         r = F(0.180625) - q * q
-        top = q * (((A[3] * r + A[2]) * r + A[1]) * r + A[0])
-        return top / (((B[3] * r + B[2]) * r + B[1]) * r + B[0])
+        x = (((A[3] * r + A[2]) * r + A[1]) * r + A[0]) / (
+            ((B[3] * r + B[2]) * r + B[1]) * r + B[0]
+        )
+        return q * x
     r = math.sqrt(-math.log(min(p, F(1) - p)))
-    if r <= F(5):
-        r -= F(1.6)
-        x = (((P[3] * r + P[2]) * r + P[1]) * r + P[0]) / ((Q[2] * r + Q[1]) * r + Q[0])
-    else:
-        r -= F(5)
-        x = (((T[3] * r + T[2]) * r + T[1]) * r + T[0]) / ((D[2] * r + D[1]) * r + D[0])
+    s, top, low = (r - F(1.6), P, Q) if r <= F(5) else (r - F(5), T, D)
+    x = (((top[3] * s + top[2]) * s + top[1]) * s + top[0]) / ((low[2] * s + low[1]) * s + low[0])
     return -x if q < F(0) else x
 
 
@@ -98,9 +95,9 @@ def _make(kind: int, counter: bool) -> Callable[..., None]:
                 w0, w1, w2, w3 = philox(path, month, stream, b, key0, key1)
                 u[4 * b], u[4 * b + 1] = unit(w0), unit(w1)
                 u[4 * b + 2], u[4 * b + 3] = unit(w2), unit(w3)
-        else:
-            for i in range(n):
-                u[i] = max(F(np.random.random()), F(2.0**-25))
+            return
+        for i in range(n):
+            u[i] = max(F(np.random.random()), F(2.0**-25))
 
     @fast
     def normals(a, b):
@@ -145,9 +142,8 @@ def _make(kind: int, counter: bool) -> Callable[..., None]:
                 fill(u, n, path, t + 1, 3, key0, key1)
                 dead, k = F(0), 0
                 for i in range(n):
-                    e = left[i]
+                    e, hit = left[i], u[i] < odds
                     left[k] = e
-                    hit = u[i] < odds
                     dead += e if hit else F(0)
                     k += 0 if hit else 1
                 n = k

@@ -26,12 +26,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-
 import numpy as np
 from trio_spec import summary
 
+HERE = Path(__file__).resolve().parent
 LIBRARIES = ("numpy", "numba", "jax", "torch")
 MEASURES = ("mean", "var99", "es99")
 SAME = {"order": "order", "once": "each", "each": "each", "monthly": "monthly"}
@@ -234,12 +232,12 @@ def show(rows: list[Row]) -> None:
 
 def machine() -> dict[str, Any]:
     """The processor and how busy it was."""
-    model = platform.processor()
     try:
         info = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next((x.split(":", 1)[1].strip() for x in info if x.startswith("model name")), model)
-    except OSError:
-        pass
+    except OSError:  # not Linux
+        info = []
+    names = (x.partition(":")[2].strip() for x in info if x.startswith("model name"))
+    model = next(names, platform.processor())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = list(os.getloadavg()) if hasattr(os, "getloadavg") else None
     return {"processor": model, "cores": cores, "system": platform.system(), "load": load}
