@@ -147,30 +147,28 @@ def exposures(spec: TrioSpec = TRIO) -> NDArray[np.float64]:
     return e * (spec.exposure_total / e.sum())
 
 
-def summary(loss: NDArray[np.floating], batches: int = 20) -> dict[str, float]:
+def summary(loss: NDArray[np.floating]) -> dict[str, float]:
     """Mean, VaR 99 % and ES 99 % of a loss sample, each with its standard error.
 
-    The mean's error is s / sqrt(n); those of VaR and ES come from the spread over equal batches.
+    The error of VaR is half the distance of the order statistics one standard deviation of the
+    binomial count away; that of ES is the asymptotic one, from the tail's variance and its excess
+    over VaR.
     """
-    x = np.asarray(loss, dtype=np.float64)
+    x = np.sort(np.asarray(loss, dtype=np.float64))
     n = x.size
-    if n < 100 * batches:
-        raise ValueError(f"need at least {100 * batches} losses, got {n}")
-
-    def tail(sample: NDArray[np.float64]) -> tuple[float, float]:
-        ordered = np.sort(sample)
-        worst = max(1, round(0.01 * sample.size))
-        return float(np.quantile(ordered, 0.99)), float(ordered[-worst:].mean())
-
-    var99, es99 = tail(x)
-    size = n // batches
-    parts = np.array([tail(x[k * size : (k + 1) * size]) for k in range(batches)])
-    var_se, es_se = parts.std(axis=0, ddof=1) / math.sqrt(batches)
+    if n < 2_000:
+        raise ValueError(f"need at least 2000 losses, got {n}")
+    level, share = 0.99, 0.01
+    worst = x[n - max(1, round(share * n)) :]
+    var99, es99 = float(np.quantile(x, level)), float(worst.mean())
+    spread = math.sqrt(n * share * level)
+    low, high = (min(n - 1, round(n * level + k * spread)) for k in (-1.0, 1.0))
+    es_variance = (float(worst.var(ddof=1)) + level * (es99 - var99) ** 2) / (n * share)
     return {
         "mean": float(x.mean()),
         "mean_se": float(x.std(ddof=1) / math.sqrt(n)),
         "var99": var99,
-        "var99_se": float(var_se),
+        "var99_se": float(x[high] - x[low]) / 2.0,
         "es99": es99,
-        "es99_se": float(es_se),
+        "es99_se": math.sqrt(es_variance),
     }
