@@ -22,6 +22,8 @@ COLUMNS = (
     "beta_spread", "beta_window", "beta_displacement", "start_month", "end_month", "loss_computed_by",
 )  # fmt: skip
 
+COMPUTED_BY = ("private_credit", "gpu_loans", "structured")
+
 _RANGES = {
     "exposure_usd_bn": (0.0, 1e6, "a number above 0"),
     "pd_1y": (0.0, 1.0, "a probability above 0 and below 1"),
@@ -36,7 +38,11 @@ _RANGES = {
 
 @dataclass(frozen=True, slots=True)
 class Loan:
-    """One loan. Money is USD bn; months count from the start of the run."""
+    """One loan. Money is USD bn; months count from the start of the run.
+
+    ``computed_by`` names the system that will know the loan's collateral and compute its loss; as long as
+    an economy lacks that system, the loan is drawn with the others of its bucket.
+    """
 
     loan: str
     sector: str
@@ -160,6 +166,11 @@ def read_book(path: Path, sectors: set[str], ratings: set[str]) -> tuple[list[Lo
                     f"{where}: {column} = {_cell(record[column])}: unknown; known are {', '.join(sorted(known))} "
                     f"(add a [[private_credit.{column}]])"
                 )
+        by = record["loss_computed_by"] or COMPUTED_BY[0]
+        if by not in COMPUTED_BY:
+            problems.append(
+                f"{where}: loss_computed_by = {by!r}: should be {', '.join(COMPUTED_BY)} or nothing"
+            )
         reals = {c: _real(record[c], c, where, problems) for c in _RANGES}
         months = {c: _month(record[c], c, where, problems) for c in ("start_month", "end_month")}
         if len(problems) == before and months["end_month"] <= months["start_month"]:
@@ -174,7 +185,7 @@ def read_book(path: Path, sectors: set[str], ratings: set[str]) -> tuple[list[Lo
                 Loan(
                     name, record["sector"], record["rating"], reals["exposure_usd_bn"], reals["pd_1y"],
                     reals["rho_residual"], reals["lgd"], betas, months["start_month"], months["end_month"],  # type: ignore[arg-type]
-                    record["loss_computed_by"] or "private_credit",
+                    by,
                 )
             )  # fmt: skip
     return loans, problems
