@@ -2,11 +2,9 @@
 
 ``Trio`` has the law of ``trio_spec`` and three ways to draw the loans' defaults:
 
-* ``order`` draws the ordered default times of groups of loans by exponential gaps, in the scale of
-  the cumulative hazard, and at each default a victim among the loans left: the shipped loan book's
-  own method.
-* ``each`` gives every loan a uniform once per path and keeps, by group, the least one not yet
-  passed.
+* ``order`` draws the loans' ordered uniforms by exponential gaps, and at each default a victim among
+  the loans left: the shipped loan book's law, for one homogeneous group.
+* ``each`` gives every loan a uniform once per path and compares it every month.
 * ``monthly`` draws a fresh uniform for every loan and month: the literal algorithm of most peers.
 """
 
@@ -21,14 +19,12 @@ from numpy.typing import NDArray
 from trio_spec import TRIO, exposures
 
 from overbuilt import Economy, System, output, setting
-from overbuilt.engine.economy.loan_draws import pick_unset
 from overbuilt.engine.economy.thresholds import NEVER, gaussian_threshold
 from overbuilt.engine.simulate import plan
 
 METHODS: tuple[str, ...] = ("order", "each", "monthly")
 
 S = TRIO
-GROUP = {"order": 50, "each": 4}  # loans of a group; ``each``: whole Philox blocks
 Values = dict[str, Any]
 
 
@@ -94,141 +90,90 @@ class Trio(System):
         after = xp.while_any(lambda c: c.todo, sizes, todo=todo, jump1=0.0, jump2=0.0)
         return after.jump1, after.jump2
 
-    def threshold(self, xp: Any, market: Any, u: Any) -> Any:
-        """The cumulative hazard at which a loan with uniform u defaults."""
-        x = math.sqrt(1.0 - S.rho) * xp.ndtri(u) + math.sqrt(S.rho) * market
-        return xp.minimum(gaussian_threshold(xp, x), NEVER)
-
     def probability(self, xp: Any, market: Any, hazard: Any) -> Any:
-        """The default probability given the market factor: the threshold turned round."""
+        """The default probability given the market factor."""
         x = xp.ndtri(-xp.expm1(-hazard)) - math.sqrt(S.rho) * market
         return xp.ndtr(x * (1.0 / math.sqrt(1.0 - S.rho)))
 
 
-class _Groups:
-    """Loans in groups; each group knows the hazard at which its next loan defaults."""
+class Order:
+    """Order statistics: A_1 = E / n, A_{k+1} = A_k + E / (n - k), the k-th uniform 1 - exp(-A_k).
 
-    names: tuple[str, ...]
-    groups: int
+    The month's conditional probability p becomes a hazard, -log(1 - p), once; then a default costs one
+    logarithm. The victim is the next entry of a Fisher-Yates shuffle of the exposures.
+    """
+
+    names = ("gap", "gone", "left")
 
     def __init__(self, trio: Trio) -> None:
         self.trio = trio
 
-    def default(self, xp: Any, draw: Any, world: tuple[Any, Any, Any], g: Any, d: Any) -> Values:
-        """The next default of group g, which differs by path: new values, "next" among them."""
-        raise NotImplementedError
+    def start(self, xp: Any, draw: Any, market: Any) -> Values:
+        def loan(i: Any, a: Any) -> Values:
+            return {"left": xp.set(a.left, i, self.trio.exposure[i])}
+
+        left = xp.loop(0, S.loans, loan, left=xp.array(S.loans, 0.0)).left
+        return {"gap": -xp.log(draw.uniform("first")) / float(S.loans), "gone": 0, "left": left}
 
     def month(self, xp: Any, draw: Any, market: Any, hazard: Any, lgd: Any, book: Values) -> Values:
-        """Find the groups that were crossed, 32 at a time; each lane works off its own list."""
-        for base in range(0, self.groups, 32):
-            book = self._word(xp, draw, (market, hazard, lgd), base, book)
-        return book
+        x = xp.ndtri(-xp.expm1(-hazard)) - math.sqrt(S.rho) * market
+        reached = gaussian_threshold(xp, x * (1.0 / math.sqrt(1.0 - S.rho)))
 
-    def _word(
-        self, xp: Any, draw: Any, world: tuple[Any, Any, Any], base: int, book: Values
-    ) -> Values:
-        hazard = world[1]
+        def default(d: Any) -> Values:
+            left = S.loans - d.gone
+            gap_word, victim_word, _, _ = draw.once.words("default", index=d.gone)
+            rank = xp.to_int(xp.uniform(victim_word) * xp.to_real(left))
+            i = d.gone + xp.minimum(rank, left - 1)
+            lost = xp.get(d.left, i)
+            gap = d.gap - xp.log(xp.uniform(gap_word)) / xp.to_real(xp.maximum(left - 1, 1))
+            return {
+                "gap": xp.where(left > 1, gap, NEVER),
+                "gone": d.gone + 1,
+                "left": xp.set(d.left, i, xp.get(d.left, d.gone)),
+                "loss": d.loss + lost * lgd,
+            }
 
-        def look(g: Any, seen: Any) -> Values:
-            bit = xp.shift_left(xp.to_bits(1), g - base)
-            crossed = hazard > xp.get(book["next"], g)
-            return {"bits": xp.where(crossed, seen.bits | bit, seen.bits)}
-
-        def one(d: Any) -> Values:
-            i = xp.lowest_bit(d.bits)
-            new = self.default(xp, draw, world, base + i, d)
-            limit = new["next"]
-            rest = d.bits & ~xp.shift_left(xp.to_bits(1), i)
-            new["next"] = xp.set(d.next, base + i, limit)
-            return {"bits": xp.where(hazard > limit, d.bits, rest), **new}
-
-        bits = xp.loop(base, min(base + 32, self.groups), look, bits=xp.to_bits(0)).bits
-        done = xp.while_any(lambda d: d.bits != 0, one, bits=bits, **book)
+        done = xp.while_any(lambda d: reached > d.gap, default, **book)
         return {k: getattr(done, k) for k in book}
 
 
-class Order(_Groups):
-    """Order statistics: A_1 = E / n, A_{k+1} = A_k + E / (n - k), the k-th uniform 1 - exp(-A_k)."""
+class Each:
+    """A uniform for each loan, kept; every month all are compared with the conditional probability."""
 
-    names = ("next", "gap", "low", "high")
-    groups = S.loans // GROUP["order"]
+    names = ("uniform", "gone")
+
+    def __init__(self, trio: Trio) -> None:
+        self.trio = trio
 
     def start(self, xp: Any, draw: Any, market: Any) -> Values:
-        gaps, limits = (xp.array(self.groups, 0.0) for _ in range(2))
-        for g, u in enumerate(draw.uniform("first", self.groups)):
-            gap = -xp.log(u) / float(GROUP["order"])
-            gaps = xp.set(gaps, g, gap)
-            limits = xp.set(limits, g, self.trio.threshold(xp, market, -xp.expm1(-gap)))
-        bits = {k: xp.bits_array(self.groups) for k in ("low", "high")}
-        return {"next": limits, "gap": gaps, **bits}
+        def block(i: Any, a: Any) -> Values:
+            uniforms = a.uniform
+            for j, u in enumerate(draw.uniform("loan", 4, index=i)):
+                uniforms = xp.set(uniforms, 4 * i + j, u)
+            return {"uniform": uniforms}
 
-    def default(self, xp: Any, draw: Any, world: tuple[Any, Any, Any], g: Any, d: Any) -> Values:
-        market, _, lgd = world
-        low, high = xp.get(d.low, g), xp.get(d.high, g)
-        gone = xp.popcount(low) + xp.popcount(high)
-        left = GROUP["order"] - gone
-        gap_word, victim_word, _, _ = draw.once.words("default", index=g * 64 + gone)
+        kept = xp.loop(0, S.loans // 4, block, uniform=xp.array(S.loans, 0.0)).uniform
+        return {"uniform": kept, "gone": 0.0}
 
-        rank = xp.minimum(xp.to_int(xp.uniform(victim_word) * xp.to_real(left)), left - 1)
-        in_high, place = pick_unset(xp, low, high, rank)
-        bit = xp.shift_left(xp.to_bits(1), place)
-        row = g * GROUP["order"] + xp.where(in_high, place + 32, place)
+    def month(self, xp: Any, draw: Any, market: Any, hazard: Any, lgd: Any, book: Values) -> Values:
+        """The exposure in default, cumulated in four sums that do not wait for each other."""
+        p = self.trio.probability(xp, market, hazard)
+        uniforms = book["uniform"]
 
-        rest = xp.to_real(xp.maximum(left - 1, 1))
-        gap = xp.get(d.gap, g) - xp.log(xp.uniform(gap_word)) / rest
-        limit = self.trio.threshold(xp, market, -xp.expm1(-gap))
+        def four(i: Any, a: Any) -> Values:
+            return {
+                f"s{j}": getattr(a, f"s{j}")
+                + xp.where(xp.get(uniforms, 4 * i + j) < p, self.trio.exposure[4 * i + j], 0.0)
+                for j in range(4)
+            }
+
+        s = xp.loop(0, S.loans // 4, four, s0=0.0, s1=0.0, s2=0.0, s3=0.0)
+        gone = (s.s0 + s.s1) + (s.s2 + s.s3)
         return {
-            "next": xp.where(left > 1, limit, NEVER),
-            "gap": xp.set(d.gap, g, gap),
-            "low": xp.set(d.low, g, xp.where(in_high, low, low | bit)),
-            "high": xp.set(d.high, g, xp.where(in_high, high | bit, high)),
-            "loss": d.loss + self.trio.exposure[row] * lgd,
+            "uniform": uniforms,
+            "gone": gone,
+            "loss": book["loss"] + lgd * (gone - book["gone"]),
         }
-
-
-class Each(_Groups):
-    """A uniform for each loan; four loans share a Philox block, and a group is whole blocks."""
-
-    names = ("next", "least")
-    groups = S.loans // GROUP["each"]
-
-    def start(self, xp: Any, draw: Any, market: Any) -> Values:
-        def group(g: Any, a: Any) -> Values:
-            least = self._above(xp, draw, g, 0.0)
-            limit = self.trio.threshold(xp, market, least)
-            return {"next": xp.set(a.next, g, limit), "least": xp.set(a.least, g, least)}
-
-        empty = {k: xp.array(self.groups, 0.0) for k in self.names}
-        filled = xp.loop(0, self.groups, group, **empty)
-        return {k: getattr(filled, k) for k in self.names}
-
-    def _uniforms(self, draw: Any, g: Any) -> list[tuple[Any, Any]]:
-        """(loan, its uniform) of a group."""
-        blocks = GROUP["each"] // 4
-        return [
-            (4 * (g * blocks + b) + j, u)
-            for b in range(blocks)
-            for j, u in enumerate(draw.once.uniform("loan", 4, index=g * blocks + b))
-        ]
-
-    def _above(self, xp: Any, draw: Any, g: Any, floor: Any) -> Any:
-        """The least uniform of the group above ``floor``; 1 if there is none."""
-        least: Any = 1.0
-        for _, u in self._uniforms(draw, g):
-            least = xp.where(u > floor, xp.minimum(least, u), least)
-        return least
-
-    def default(self, xp: Any, draw: Any, world: tuple[Any, Any, Any], g: Any, d: Any) -> Values:
-        """The loan whose uniform was passed (two that drew the same both go), and the next one."""
-        market, _, lgd = world
-        passed = xp.get(d.least, g)
-        loss = d.loss
-        least: Any = 1.0
-        for row, u in self._uniforms(draw, g):
-            loss = loss + xp.where(u == passed, self.trio.exposure[row] * lgd, 0.0)
-            least = xp.where(u > passed, xp.minimum(least, u), least)
-        limit = xp.where(least < 1.0, self.trio.threshold(xp, market, least), NEVER)
-        return {"next": limit, "least": xp.set(d.least, g, least), "loss": loss}
 
 
 class Monthly:

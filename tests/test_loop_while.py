@@ -60,9 +60,9 @@ def test_each_path_stops_for_good(backend: str, dtype: str) -> None:
     if why_not(backend):
         pytest.skip(why_not(backend))
     made = model()
-    stop, total, first, last, nested, none = compile_on(backend, made, dtype).run(
-        made, 3, 0, PATHS, 1, False
-    ).metrics
+    stop, total, first, last, nested, none = (
+        compile_on(backend, made, dtype).run(made, 3, 0, PATHS, 1, False).metrics
+    )
     rounds = np.minimum(stop, ROUNDS)
     assert set(np.unique(stop)) == set(range(16))
     assert np.array_equal(total, rounds * (rounds - 1) / 2)

@@ -3,7 +3,7 @@
 ``Order`` (fast) draws, per group of n <= 64 loans, the gaps between the order statistics of their
 uniforms: A_1 = E/n, A_{k+1} = A_k + E/(n - k), U_(k) = 1 - e^-A_k, with the victim of each chosen among the
 loans left. ``Each`` gives every loan a uniform of its own, found by the loan's id: adding or removing a
-loan leaves all the others alone. Neither draws more than about one block for each loan.
+loan leaves all the others alone. Neither draws more than about one block for each loan and path.
 
 A strategy keeps its own part of the state, per-path arrays. Thresholds are in stress-weighted time, by
 group: a default happens in the month in which the group's clock passes its threshold.
@@ -193,7 +193,7 @@ class Order:
 
 
 class Each:
-    """A uniform a loan; a group's loans are looked through again at each of its defaults."""
+    """A threshold for every loan, from a uniform of its own; ``next`` is each group's least to come."""
 
     def __init__(self, credit: Any) -> None:
         self.credit = credit
@@ -202,84 +202,64 @@ class Each:
         c = self.credit
 
         def group(g: Any, a: Any) -> Book:
-            u = self._above(xp, draw, g, 0.0)
-            return {
-                "least": xp.set(a.least, g, u),
-                "next": xp.set(a.next, g, self._limit(xp, path, g, u)),
-            }
+            def loan(row: Any, d: Any) -> Book:
+                u = draw.uniform("loan", index=c.loan_stream[row])
+                limit = c.threshold(xp, path, g, u, -xp.log1p(-u))
+                return {"at": xp.set(d.at, row, limit), "least": xp.minimum(d.least, limit)}
 
-        empty = {k: xp.array(c.groups, 0.0) for k in ("least", "next")}
+            first = c.group_first[g]
+            d = xp.loop(first, first + c.group_size[g], loan, at=a.at, least=NEVER)
+            return {"at": d.at, "next": xp.set(a.next, g, d.least)}
+
+        empty = {"at": xp.array(c.count, NEVER), "next": xp.array(c.groups, NEVER)}
         filled = xp.loop(0, c.groups, group, **empty)
-        return {"least": filled.least, "next": filled.next}
+        return {"at": filled.at, "next": filled.next}
 
     def month(self, xp: Any, draw: Any, market: Any, book: Book) -> Book:
+        """A comparison for each group; the loans of those that some path passed are looked through."""
         c = self.credit
+        moving = {k: book[k] for k in ("next", "loss", "defaults")}
 
         def group(g: Any, b: Any) -> Book:
-            _, now = c.clock(xp, market, book, g)
+            before, now = c.clock(xp, market, book, g)
             done = xp.while_any(
                 lambda d: xp.get(d.next, g) < now,
-                lambda d: self._default(xp, draw, market, g, d),
-                **{k: getattr(b, k) for k in ("least", "next")},
-                lost=0.0,
-                hits=0.0,
+                lambda d: self._settle(xp, market, book, g, before, now, d),
+                **{k: getattr(b, k) for k in moving},
             )
-            loss = xp.while_any(
-                lambda a: a.lost > 0.0,
-                lambda a: {"loss": a.loss + a.lost * c.loss_rate(xp, market, g), "lost": 0.0},
-                loss=b.loss,
-                lost=done.lost,
-            ).loss
-            kept = {"least": done.least, "next": done.next}
-            return {**kept, "loss": loss, "defaults": b.defaults + done.hits}
+            return {k: getattr(done, k) for k in moving}
 
-        moving = {k: v for k, v in book.items() if k != "since"}
         after = xp.loop(0, market.started, group, **moving)
         return book | {k: getattr(after, k) for k in moving}
 
-    def _default(self, xp: Any, draw: Any, market: Any, g: Any, d: Any) -> Book:
-        """The loan whose uniform was passed (two that drew the same both go), and the next one."""
+    def _settle(
+        self, xp: Any, market: Any, book: Book, g: Any, before: Any, now: Any, d: Any
+    ) -> Book:
         c = self.credit
-        passed = xp.get(d.least, g)
 
         def loan(row: Any, a: Any) -> Book:
-            hit = (self._uniform(draw, row) == passed) & (c.loan_end[row] >= market.month)
+            at = xp.get(book["at"], row)
+            alive = c.loan_end[row] >= market.month
+            waits = at >= now
+            hit = (at >= before) & ~waits
             return {
-                "lost": a.lost + xp.where(hit, c.loan_exposure[row], 0.0),
-                "hits": a.hits + xp.where(hit, 1.0, 0.0),
+                "lost": a.lost + xp.where(hit, xp.where(alive, c.loan_exposure[row], 0.0), 0.0),
+                "hits": a.hits + xp.where(hit, xp.where(alive, 1.0, 0.0), 0.0),
+                "least": xp.where(waits & (at < a.least), at, a.least),
             }
 
         first = c.group_first[g]
-        sums = xp.loop(first, first + c.group_size[g], loan, lost=d.lost, hits=d.hits)
-        least = self._above(xp, draw, g, passed)
+        sums = xp.loop(first, first + c.group_size[g], loan, lost=0.0, hits=0.0, least=NEVER)
         return {
-            "least": xp.set(d.least, g, least),
-            "next": xp.set(d.next, g, self._limit(xp, market.path, g, least)),
-            "lost": sums.lost,
-            "hits": sums.hits,
+            "next": xp.set(d.next, g, sums.least),
+            "loss": d.loss + sums.lost * c.loss_rate(xp, market, g),
+            "defaults": d.defaults + sums.hits,
         }
-
-    def _uniform(self, draw: Any, row: Any) -> Any:
-        return draw.once.uniform("loan", index=self.credit.loan_stream[row])
-
-    def _above(self, xp: Any, draw: Any, g: Any, floor: Any) -> Any:
-        """The least uniform of the group's loans above ``floor``; 1 if there is none."""
-        c = self.credit
-
-        def loan(row: Any, a: Any) -> Book:
-            u = self._uniform(draw, row)
-            return {"least": xp.where(u > floor, xp.minimum(a.least, u), a.least)}
-
-        first = c.group_first[g]
-        return xp.loop(first, first + c.group_size[g], loan, least=1.0).least
-
-    def _limit(self, xp: Any, path: Any, g: Any, u: Any) -> Any:
-        limit = self.credit.threshold(xp, path, g, u, -xp.log1p(-u))
-        return xp.where(u < 1.0, limit, NEVER)
 
     def is_gone(self, xp: Any, draw: Any, market: Any, book: Book, row: Any, g: Any) -> Any:
         """Whether a loan has defaulted."""
-        return self._uniform(draw, row) < xp.get(book["least"], g)
+        _, now = self.credit.clock(xp, market, book, g)
+        return xp.get(book["at"], row) < now
 
 
 def pick_unset(xp: Any, low: Any, high: Any, rank: Any) -> tuple[Any, Any]:

@@ -30,7 +30,7 @@ from .thresholds import (
 
 DRIVERS = ("rental", "spread", "window", "displacement")
 BOOK = (
-    "at", "exposure", "tag", "gap", "next", "beyond", "low", "high", "least", "since", "loss", "defaults",
+    "at", "exposure", "tag", "gap", "next", "beyond", "low", "high", "since", "loss", "defaults",
 )  # fmt: skip
 DEPTH_YEARS = 5.0
 
@@ -154,6 +154,7 @@ class PrivateCredit(System):
         if problems:
             raise ConfigError(problems)
         book = arrange(loans)
+        self.count = len(book.loans)
         self.groups, self.patterns = len(book.group_size), len(book.patterns)
         self.vintages = bool((book.group_start > 0).any())
         # enough slots that few paths use them up: a third above the mean at today's hazard, and two

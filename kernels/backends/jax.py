@@ -16,7 +16,7 @@ from ..trace import Model
 from .base import BackendError, Output, Status, path_words, thread_count
 
 INSTALL = "pip install 'overbuilt[jax]'"
-CPU_CHUNK = 512  # a while loop runs as long as its slowest path; small chunks wait less
+CPU_CHUNK = 2048  # a month's arrays stay in the cache, and no path waits for too many others
 ACCELERATOR_CHUNK = 65536
 # indices are clamped before, and each path writes its own column
 _IN_BOUNDS: dict[str, Any] = {"mode": "promise_in_bounds", "unique_indices": True}
