@@ -1,0 +1,32 @@
+"""Peak memory does not grow with the number of paths: results are reduced block by block."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from overbuilt.kernels.backends import native
+
+_RUN = """
+import resource, sys, overbuilt
+r = overbuilt.simulate(overbuilt.load("base"), int(sys.argv[1]), 1, "native", months=12)
+r.metrics
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak(paths: int) -> int:
+    """Peak resident memory of a process of its own, in the system's unit (KiB on Linux)."""
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN, str(paths)], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(native.compiler() is None, reason="no C++ compiler here")
+def test_ten_times_the_paths_the_same_memory() -> None:
+    peak(1000)  # compile first: the compiler's child does not count, but reading its output does
+    small, large = peak(100_000), peak(1_000_000)
+    assert large < 1.10 * small
