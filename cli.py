@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 
 import click
 
+from . import __version__
+
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 BACKENDS = ("auto", "cuda", "jax", "native", "numpy")
 
@@ -100,7 +102,7 @@ _set = click.option(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(package_name="overbuilt")
+@click.version_option(__version__, prog_name="overbuilt")
 def main() -> None:
     """Is the AI build-out overbuilt, and who loses if it is?
 

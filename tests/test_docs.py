@@ -139,3 +139,9 @@ def test_the_variables_that_the_readme_names_are_read() -> None:
 def test_the_readme_has_no_gaps() -> None:
     assert "@@" not in readme()
     assert "TODO" not in readme()
+
+
+def test_the_package_and_its_metadata_have_one_version() -> None:
+    root = Path(overbuilt.__file__).parent
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == overbuilt.__version__
