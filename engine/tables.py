@@ -61,8 +61,11 @@ def print_result(result: Result, title: str, out: str | None) -> None:
     shown = [v for v in BY_YEAR if v in result.series_names] or list(result.series_names[:5])
     years = list(range(12, result.months + 1, 12)) or [result.months]
     if shown and result.record is not None:
+        screen.print("\nby month: median, and from 5 % to 95 %", highlight=False)
         screen.print(_by_year(result, shown, years[:10]))
+    screen.print("\nafter the last month", highlight=False)
     screen.print(_metrics(result))
+    screen.print()
     for line in _how(result):
         screen.print(line, highlight=False, style="dim", markup=False)
     if out is not None:
@@ -70,7 +73,7 @@ def print_result(result: Result, title: str, out: str | None) -> None:
 
 
 def _by_year(result: Result, variables: list[str], months: list[int]) -> Table:
-    table = Table(title="by month: median, and from 5 % to 95 %", **_PLAIN)
+    table = Table(**_PLAIN)
     table.add_column("variable", no_wrap=True)
     for month in months:
         table.add_column(f"{month}", justify="right")
@@ -89,7 +92,7 @@ def _short(x: float) -> str:
 
 
 def _metrics(result: Result) -> Table:
-    table = Table(title="after the last month", **_PLAIN)
+    table = Table(**_PLAIN)
     table.add_column("metric", no_wrap=True)
     table.add_column("unit", no_wrap=True, max_width=14, overflow="ellipsis", style="dim")
     for name in COLUMNS:
