@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from types import FrameType
 from typing import Any, NoReturn, Protocol
 
@@ -40,10 +41,15 @@ class Model(Protocol):
     ) -> tuple[dict[str, Any], dict[str, Any]]: ...
 
 
+@cache
+def _is_ours(filename: str) -> bool:
+    return os.path.dirname(os.path.abspath(filename)) == _HERE
+
+
 def model_line() -> str:
     """``file:line`` of the innermost frame outside this package: the model's own line."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and os.path.dirname(os.path.abspath(frame.f_code.co_filename)) == _HERE:
+    while frame is not None and _is_ours(frame.f_code.co_filename):
         frame = frame.f_back
     if frame is None:
         return ""
