@@ -14,6 +14,7 @@ import platform
 import shlex
 import shutil
 import subprocess
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache as memoize
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 
 from .. import cache
 from ..emit import emit, source
-from ..program import Program
+from ..program import Op, Program, walk
 from ..trace import Model
 from .base import BackendError, Output, Status, pack, thread_count
 
@@ -35,6 +36,8 @@ FLAGS = (
 TARGET_VARIABLE = "OVERBUILT_NATIVE_TARGET"
 COMPILERS = ("g++", "clang++", "c++")
 INSTALL = "install g++ or clang (Debian: apt install g++), or name one in CXX"
+VECTOR_BYTES = 64  # of a per-path value, at the widest
+STACK_UNIT = 1 << 16
 PAD = 64  # output rows are padded to whole vectors of any target
 
 
@@ -133,7 +136,7 @@ class NativeKernel:
             pointer, pointer, pointer, pointer, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint64,
             ctypes.c_int64, ctypes.c_int32, pointer, pointer, pointer, ctypes.c_int64,
         ]  # fmt: skip
-        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+        self._pool = _pool(self.threads, _stack_bytes(program))
 
     def run(
         self, model: Model, seed: int, first: int, count: int, months: int, series: bool
@@ -171,15 +174,34 @@ class NativeKernel:
             )  # fmt: skip
 
         starts = range(0, count, self.chunk)
-        if self._pool is None or len(starts) == 1:
-            for at in starts:
-                one(at)
-        else:
-            for _ in self._pool.map(one, starts):
-                pass
+        for _ in self._pool.map(one, starts):
+            pass
         return Output(
             metrics[:, :count], None if record is None else record[:, :, :count], bad[:count]
         )
+
+
+def _stack_bytes(program: Program) -> int:
+    """What a kernel call puts on its stack at most: its per-path arrays, for a vector of paths."""
+    blocks = (*walk(program.init), *walk(program.step))
+    lengths = (s.results[0].length for s in blocks if isinstance(s, Op) and s.name == "array")
+    return (1 << 20) + VECTOR_BYTES * sum(lengths)
+
+
+def _pool(threads: int, stack: int) -> ThreadPoolExecutor:
+    """Threads whose stacks hold the kernel's arrays, started now: later ones get the usual stack again."""
+    before = threading.stack_size(max(-(-stack // STACK_UNIT) * STACK_UNIT, 8 << 20))
+    try:
+        pool = ThreadPoolExecutor(threads)
+        ready = threading.Barrier(threads)
+        list(pool.map(lambda _: ready.wait(), range(threads)))
+    except (RuntimeError, threading.BrokenBarrierError) as error:
+        raise BackendError(
+            f"native: {threads} threads with {stack >> 20} MiB of stack cannot be started ({error})"
+        ) from None
+    finally:
+        threading.stack_size(before)
+    return pool
 
 
 @memoize
