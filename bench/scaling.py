@@ -40,7 +40,7 @@ def run(paths: int, overrides: dict[str, Any]) -> dict[str, Any]:
 
 def split_book(folder: Path, times: int) -> Path:
     """The shipped book with every loan split in ``times`` equal ones."""
-    from overbuilt.engine.library import CONFIGS
+    from overbuilt.engine.locate import CONFIGS
 
     with (CONFIGS / "book.csv").open(newline="", encoding="utf-8") as file:
         loans = list(csv.DictReader(file))

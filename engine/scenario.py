@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from .economy import FLOW, SYSTEMS
-from .library import CONFIGS
+from .locate import CONFIGS
 from .system import MAX_MONTHS, Economy, Rows, System
 from .validate import ConfigError, collect, key_text, near, shown
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from overbuilt import ConfigError, System, TraceError, load, output, parameter, simulate
 from overbuilt.cli import main
 from overbuilt.engine.economy.shocks import NAMES
-from overbuilt.engine.library import CONFIGS
+from overbuilt.engine.locate import CONFIGS
 from overbuilt.kernels.backends import native
 
 Config = dict[str, Any]

@@ -14,7 +14,7 @@ import pytest
 
 import overbuilt
 from overbuilt.cli import main
-from overbuilt.engine.library import CONFIGS
+from overbuilt.engine.locate import CONFIGS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -43,7 +43,8 @@ def command_lines(text: str) -> list[str]:
 def parse(line: str) -> click.Context:
     """Parse a line with the command line's own parser, and run nothing."""
     _, name, *rest = shlex.split(line)
-    context = click.Context(main, info_name="overbuilt")
+    # with the group's own settings: click remembers a command's help option from its first context
+    context = click.Context(main, info_name="overbuilt", **main.context_settings)
     command = main.get_command(context, name)
     if command is None:
         raise click.UsageError(f"no command {name!r}")

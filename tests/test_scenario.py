@@ -16,7 +16,7 @@ import pytest
 from overbuilt import Scenario, load, shipped
 from overbuilt.engine.book import COLUMNS, arrange, homogeneous, read_book
 from overbuilt.engine.economy import FLOW, SYSTEMS
-from overbuilt.engine.library import CONFIGS
+from overbuilt.engine.locate import CONFIGS
 from overbuilt.engine.scenario import parse_override
 from overbuilt.engine.system import Parameter, Row, Rows, Setting
 from overbuilt.engine.validate import ConfigError, shown

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...kernels.namespace import Fields
 from ..book import Layout, Loan, arrange, homogeneous, read_book, streams
-from ..library import find_file
+from ..locate import find_file
 from ..system import DT, Row, System, output, parameter, rows, setting
 from ..validate import ConfigError
 from .loan_draws import LAST_END, Each, Order
