@@ -16,7 +16,9 @@ from ..trace import Model
 from .base import BackendError, Output, Status, path_words, thread_count
 
 INSTALL = "pip install 'overbuilt[jax]'"
-CPU_CHUNK = 2048  # a month's arrays stay in the cache, and no path waits for too many others
+# One noisy run each of 512, 2048 and 8192: bench/trio.py's `each` ran fastest with this, while `base` was
+# about a fifth faster with 512.
+CPU_CHUNK = 2048
 ACCELERATOR_CHUNK = 65536
 # indices are clamped before, and each path writes its own column
 _IN_BOUNDS: dict[str, Any] = {"mode": "promise_in_bounds", "unique_indices": True}
