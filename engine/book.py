@@ -103,12 +103,17 @@ def homogeneous(loans: int, pd: float, rho: float, lgd: float, exposure: float) 
     ]
 
 
-def read_book(path: Path, sectors: set[str], ratings: set[str]) -> tuple[list[Loan], list[str]]:
-    """The loans of a CSV file with the columns COLUMNS, and every problem found, a line each."""
+def read_book(
+    path: Path, sectors: set[str], ratings: set[str], key: str = "book"
+) -> tuple[list[Loan], list[str]]:
+    """The loans of a CSV file with the columns COLUMNS, and every problem found, a line each.
+
+    ``key`` is the setting of private_credit that names the file.
+    """
     asked = shown(str(path), 120)
     try:
         if path.exists() and not path.is_file():
-            return [], [f"private_credit.book = {asked}: no file; it should name a CSV file"]
+            return [], [f"private_credit.{key} = {asked}: no file; it should name a CSV file"]
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             names = list(reader.fieldnames or [])
@@ -126,13 +131,13 @@ def read_book(path: Path, sectors: set[str], ratings: set[str]) -> tuple[list[Lo
                 ]
             records = [(reader.line_num, record) for record in reader]
     except FileNotFoundError:
-        return [], [f"private_credit.book = {asked}: no such file; it should name a CSV file"]
+        return [], [f"private_credit.{key} = {asked}: no such file; it should name a CSV file"]
     except UnicodeDecodeError:
-        return [], [f"private_credit.book = {asked}: not text in UTF-8; it should be a CSV file"]
+        return [], [f"private_credit.{key} = {asked}: not text in UTF-8; it should be a CSV file"]
     except (OSError, ValueError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         return [], [
-            f"private_credit.book = {asked}: cannot be read ({reason}); it should be a CSV file"
+            f"private_credit.{key} = {asked}: cannot be read ({reason}); it should be a CSV file"
         ]
     problems: list[str] = []
     if not records:

@@ -52,7 +52,7 @@ class Scenario:
         made = []
         for key in self.values["systems"]:
             system = SYSTEMS[key]._trusted(self.values[key])
-            system.folder = self.folder
+            system.folder, system.months = self.folder, self.months
             made.append(system)
         return Economy(*made, months=self.months, name=self.name)
 
@@ -371,7 +371,7 @@ def _check(path: Path, raw: dict[str, Any], problems: list[str]) -> Scenario | N
         if not found:
             values[key] = checked
             system = SYSTEMS[key]._trusted(checked)
-            system.folder = path.parent
+            system.folder, system.months = path.parent, head.months
             made.append((key, system))
     problems += [
         f"{k}: set, but not among systems; add it there or leave [{k}] out" for k in tables
@@ -383,6 +383,9 @@ def _check(path: Path, raw: dict[str, Any], problems: list[str]) -> Scenario | N
             for need in system.needs()
             if need not in order
         ]
+    if not problems:
+        systems = dict(made)
+        problems += [line for _, system in made for line in system.fits(systems)]
     if problems:
         return None
     scenario = Scenario(path.stem, head.title, head.as_of, head.months, values, path.parent)

@@ -21,6 +21,7 @@ state that those below it had last month (``up.month`` is the month, 1 for the f
 from __future__ import annotations
 
 import copy
+import csv
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ import numpy as np
 
 from ..kernels.namespace import Fields
 from ..kernels.philox import Draws
+from .locate import CONFIGS
 
 DT = 1.0 / 12.0
 """One month, in years."""
@@ -141,6 +143,27 @@ def rows(row: type[Row], default: Sequence[dict[str, Any]], basis: str, least: i
     return Rows(row, default, basis, least)
 
 
+def table(row: type[Row], file: str) -> list[dict[str, Any]]:
+    """Default rows from a CSV file that ships with the package.
+
+    Columns are the row's fields; an empty cell takes the field's default. Raises ValueError where a column
+    is none of them, or a cell is no value of its kind.
+    """
+    with (CONFIGS / file).open(newline="", encoding="utf-8") as opened:
+        records = list(csv.DictReader(opened))
+    return [{k: _cell(row, file, k, text) for k, text in r.items() if text} for r in records]
+
+
+def _cell(row: type[Row], file: str, column: str, text: str) -> Any:
+    declared = row.fields.get(column)
+    kind = type(getattr(declared, "default", None))
+    if kind is bool and text in ("true", "false"):
+        return text == "true"
+    if kind in (float, int, str):
+        return kind(text)
+    raise ValueError(f"{file}: {column} = {text!r} is no value of {row.__name__}")
+
+
 class _Declaring:
     """What systems and rows share: declared fields, validated values, binding to a kernel's inputs."""
 
@@ -245,6 +268,8 @@ class System(_Declaring):
     """The systems that ``step`` reads; a config must name them."""
     folder: Path | None = None
     """Where files that the values name are looked for first: the folder of the config."""
+    months: int = 60
+    """The horizon of the scenario that the system is part of."""
 
     @classmethod
     def key(cls) -> str:
@@ -263,6 +288,10 @@ class System(_Declaring):
 
     def check(self) -> list[str]:
         """What is wrong with the values together: lines that name field, value and what would be right."""
+        return []
+
+    def fits(self, others: dict[str, System]) -> list[str]:
+        """What is wrong with the values beside those of the other systems: lines as of ``check``."""
         return []
 
     def needs(self) -> tuple[str, ...]:

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 from ..system import System
 from .compute import Compute
-from .conditions import Conditions
+from .cycle import Cycle
+from .firms import Firms
+from .fleet import Fleet
+from .funding import Funding
+from .gpu_loans import GpuLoans
+from .holders import Holders
+from .macro import Macro
 from .private_credit import PrivateCredit
 from .rental import Rental
 from .revenue import Revenue
 from .shocks import Shocks
+from .stress import Stress
+from .structured import Structured
 
-FLOW: tuple[type[System], ...] = (Shocks, Revenue, Compute, Rental, PrivateCredit, Conditions)
+FLOW: tuple[type[System], ...] = (
+    Stress,
+    Shocks,
+    Revenue,
+    Compute,
+    Rental,
+    Fleet,
+    Firms,
+    GpuLoans,
+    PrivateCredit,
+    Structured,
+    Holders,
+    Funding,
+    Macro,
+    Cycle,
+)
 """Each month the systems run once, in this order."""
 
 SYSTEMS: dict[str, type[System]] = {s.key(): s for s in FLOW}
 
-__all__ = [
-    "FLOW",
-    "SYSTEMS",
-    "Compute",
-    "Conditions",
-    "PrivateCredit",
-    "Rental",
-    "Revenue",
-    "Shocks",
-]
+__all__ = ["FLOW", "SYSTEMS", *(s.__name__ for s in FLOW)]

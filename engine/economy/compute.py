@@ -18,7 +18,7 @@ class Compute(System):
     """
 
     title = "demand, supply, power"
-    reads = ("shocks", "revenue", "rental", "conditions")
+    reads = ("stress", "shocks", "revenue", "rental", "funding", "cycle")
 
     installed_start = parameter(20.0, "GW", "assumption: US AI capacity at the end of 2025", gt=0)
     demand_start = parameter(
@@ -28,13 +28,16 @@ class Compute(System):
         gt=0,
     )
     income_elasticity = parameter(
-        0.70, "1", "assumption: work grows slower than revenue", ge=0, le=2
+        0.80, "1", "assumption: work grows slower than revenue; fitted to the power gap (docs/calibration.md)", ge=0, le=2
     )
     price_elasticity = parameter(
         0.75, "1", "assumption: cheaper work is used more, but not in proportion", ge=0, le=2
     )
     efficiency_growth = parameter(
         0.30, "1/year", "assumption: work per GW, log, base rate", ge=0, le=2
+    )
+    efficiency_bust = parameter(
+        0.15, "1/year", "assumption: added to it after a bust, when money is short", ge=0, le=2
     )
     demand_reversion = parameter(
         1.0, "1/year", "assumption: demand shocks halve in eight months", gt=0
@@ -75,7 +78,7 @@ class Compute(System):
         0.6, "share", "assumption: of a site's cost that is chips", ge=0, le=1
     )
     past_growth = parameter(
-        0.50, "1/year", "assumption: growth of installed power before the start", ge=0, le=2
+        0.70, "1/year", "assumption: growth of installed power before the start; Nvidia's in 2025", ge=0, le=2
     )
     spend_2025 = parameter(400.0, "USD bn/year", "fact: datacenter_spend_2025, world", gt=0)
 
@@ -93,6 +96,7 @@ class Compute(System):
         old = self.installed_start * math.exp(-self.past_growth * REPLACED_AFTER * DT)
         us = self.site_cost * (delivery + self.replaced_share * old / 5.0)
         return {
+            "delivery0": delivery,
             "tight0": tight,
             "served0": min(1.0, self.usable / tight) ** self.rationing,
             "world": self.spend_2025 / us,
@@ -101,6 +105,7 @@ class Compute(System):
     def init(self, xp: Any, draw: Any) -> dict[str, Any]:
         return {
             "noise": 0.0,
+            "efficiency": 0.0,
             "log_demand": xp.log(self.demand_start),
             "trend": self.trend_start,
             "installed": self.installed_start,
@@ -115,11 +120,13 @@ class Compute(System):
     def step(self, xp: Any, s: Any, up: Any, draw: Any) -> dict[str, Any]:
         years = xp.to_real(up.month) * DT
         noise, variance = self._noise(xp, s.noise, up.shocks.demand, years)
+        efficiency = s.efficiency + (self.efficiency_growth + self.efficiency_bust * up.cycle.bust) * DT
         log_demand = (
             xp.log(self.demand_start)
             + self.income_elasticity * xp.log(xp.maximum(up.revenue.wanted, 1e-6))
             - self.price_elasticity * up.rental.log_per_kw
-            - (1.0 - self.price_elasticity) * self.efficiency_growth * years
+            - (1.0 - self.price_elasticity) * efficiency
+            + up.stress.demand
             + noise
             - 0.5 * variance
         )
@@ -128,9 +135,9 @@ class Compute(System):
 
         built = s.installed
         log_cap = self._power(xp, s, up.shocks.power)
-        delivery = xp.minimum(s.pipeline / self.build_time, xp.exp(log_cap))
+        delivery = xp.minimum(s.pipeline / self.build_time, xp.exp(log_cap + up.stress.power))
         installed = built + delivery * DT
-        window = up.conditions.window
+        window = up.funding.window
         appetite = xp.where(
             window < 0.5,
             self.ordering[0],
@@ -154,6 +161,7 @@ class Compute(System):
         )
         return {
             "noise": noise,
+            "efficiency": efficiency,
             "log_demand": log_demand,
             "trend": trend,
             "installed": installed,
@@ -165,8 +173,10 @@ class Compute(System):
             "capex_total": s.capex_total + capex * DT,
             "demand": demand,
             "gap": xp.maximum(demand - installed, 0.0),
-            "utilisation": xp.exp(-0.125 * xp.log(1.0 + xp.exp(-8.0 * xp.log(tightness)))),
+            "utilisation": _utilisation(xp, tightness),
+            "utilisation0": _utilisation(xp, self.tight0),
             "delivery": delivery,
+            "delivery0": self.delivery0,
             "tight0": self.tight0,
             "capex": capex,
         }
@@ -184,3 +194,8 @@ class Compute(System):
         v = self.power_volatility
         drift = self.power_growth + self.power_urgency * urgency - 0.5 * v * v
         return s.log_cap + drift * DT + v * xp.sqrt(DT) * z
+
+
+def _utilisation(xp: Any, tightness: Any) -> Any:
+    """Of what is installed: (1 + T^-8)^(-1/8), near T in a glut and near 1 in scarcity."""
+    return xp.exp(-0.125 * xp.log(1.0 + xp.exp(-8.0 * xp.log(tightness))))

@@ -82,7 +82,7 @@ class Order:
     def month(self, xp: Any, draw: Any, market: Any, book: Book) -> Book:
         """A comparison for each group; those that some path passed are settled."""
         c = self.credit
-        moving = {k: book[k] for k in (*_MOVING, "loss", "defaults")}
+        moving = {k: book[k] for k in (*_MOVING, "drawn", "defaults")}
 
         def group(g: Any, b: Any) -> Book:
             before, now = c.clock(xp, market, book, g)
@@ -131,7 +131,7 @@ class Order:
             "high": more.high,
             "next": xp.set(d.next, g, more.next),
             "beyond": xp.set(d.beyond, g, xp.where(ended, more.next, beyond)),
-            "loss": d.loss + more.lost * c.loss_rate(xp, market, g),
+            "drawn": d.drawn + more.lost * c.loss_rate(xp, market, book, g),
             "defaults": d.defaults + more.hits,
         }
 
@@ -218,7 +218,7 @@ class Each:
     def month(self, xp: Any, draw: Any, market: Any, book: Book) -> Book:
         """A comparison for each group; the loans of those that some path passed are looked through."""
         c = self.credit
-        moving = {k: book[k] for k in ("next", "loss", "defaults")}
+        moving = {k: book[k] for k in ("next", "drawn", "defaults")}
 
         def group(g: Any, b: Any) -> Book:
             before, now = c.clock(xp, market, book, g)
@@ -252,7 +252,7 @@ class Each:
         sums = xp.loop(first, first + c.group_size[g], loan, lost=0.0, hits=0.0, least=NEVER)
         return {
             "next": xp.set(d.next, g, sums.least),
-            "loss": d.loss + sums.lost * c.loss_rate(xp, market, g),
+            "drawn": d.drawn + sums.lost * c.loss_rate(xp, market, book, g),
             "defaults": d.defaults + sums.hits,
         }
 

@@ -15,8 +15,8 @@ import numpy as np
 from ...kernels.namespace import Fields
 from ..book import Layout, Loan, arrange, homogeneous, read_book, streams
 from ..locate import find_file
-from ..system import DT, Row, System, output, parameter, rows, setting
-from ..validate import ConfigError
+from ..system import DT, MAX_MONTHS, Row, System, output, parameter, rows, setting
+from ..validate import ConfigError, shown
 from .loan_draws import LAST_END, Each, Order
 from .thresholds import (
     NEVER,
@@ -30,7 +30,8 @@ from .thresholds import (
 
 DRIVERS = ("rental", "spread", "window", "displacement")
 BOOK = (
-    "at", "exposure", "tag", "gap", "next", "beyond", "low", "high", "since", "loss", "defaults",
+    "at", "exposure", "tag", "gap", "next", "beyond", "low", "high", "since", "scale", "drawn",
+    "defaults",
 )  # fmt: skip
 DEPTH_YEARS = 5.0
 
@@ -79,10 +80,23 @@ class PrivateCredit(System):
     """Defaults and losses of a loan book, driven by rentals, spreads, the funding window and a frailty."""
 
     title = "the loan book"
-    reads = ("rental", "conditions")
+    reads = ("stress", "rental", "gpu_loans", "funding", "macro")
 
     book = setting(
         "book.csv", "the loans: a CSV file, looked for beside the config and among the shipped ones"
+    )
+    new_book = setting(
+        "", "loans to come, in the same columns, by their start month; '' for none"
+    )
+    lending = parameter(
+        [1.0, 0.8, 0.35],
+        "share",
+        "assumption: of the loans to come that are made when funding is open, tight, shut",
+        ge=0,
+        le=1,
+    )
+    recall_time = parameter(
+        1.5, "year", "assumption: default risk that calling a loan brings forward", ge=0
     )
     loans = setting(100, "loans of a homogeneous book (book = '')", ge=1, le=100_000)
     exposure = parameter(100.0, "USD bn", "assumption: total of a homogeneous book", gt=0)
@@ -129,13 +143,46 @@ class PrivateCredit(System):
 
     loss = output("USD bn", "cumulative credit loss")
     loss_share = output("share", "cumulative loss over what was lent")
+    lent = output("USD bn", "lent so far", metric=False, series=False)
+    stated = output("USD bn", "loss expected by those who believe stated hazards", metric=False)
     defaults = output("count", "loans in default so far")
 
     def _resolve(self) -> tuple[list[Loan], list[str]]:
         if not self.book:
             return homogeneous(self.loans, self.pd, self.rho, self.lgd, self.exposure), []
         names = ({s.name for s in self.sector}, {r.name.upper() for r in self.rating})
-        return read_book(find_file(self.book, self.folder), *names)
+        loans, problems = read_book(find_file(self.book, self.folder), *names)
+        if self.new_book:
+            more, found = read_book(find_file(self.new_book, self.folder), *names, key="new_book")
+            known = {x.loan for x in loans}
+            found += [
+                f"{self.new_book}: loan = {shown(x.loan)}: stands in {self.book} already; ids should differ"
+                for x in more
+                if x.loan in known
+            ]
+            return loans + more, problems + found
+        return loans, problems
+
+    def _split(self) -> tuple[list[Loan], list[Loan], list[str]]:
+        """Loans drawn here, and those that gpu_loans computes: they are linked and take no draw."""
+        loans, problems = self._resolve()
+        if not self.stress:
+            return loans, [], problems
+        own = [x for x in loans if x.computed_by != "gpu_loans"]
+        return own, [x for x in loans if x.computed_by == "gpu_loans"], problems
+
+    def fits(self, others: dict[str, System]) -> list[str]:
+        if "gpu_loans" not in others or not self.stress:
+            return []
+        linked = sum(x.exposure for x in self._split()[1])
+        books = ("legacy", "new") if self.new_book else ("legacy",)
+        there = sum(x.balance for x in others["gpu_loans"].loan if x.in_book in books)
+        if self.book and abs(linked - there) > 0.01 * max(there, 1.0):
+            return [
+                f"gpu_loans.loan: balances in the book sum to {there:g}; they should be the {linked:g} of the "
+                f"loans with loss_computed_by = gpu_loans in {self.book} and {self.new_book or 'no new book'}"
+            ]
+        return []
 
     def needs(self) -> tuple[str, ...]:
         return self.reads if self.stress else ()
@@ -150,7 +197,7 @@ class PrivateCredit(System):
         return problems
 
     def prepare(self) -> dict[str, Any]:
-        loans, problems = self._resolve()
+        loans, linked, problems = self._split()
         if problems:
             raise ConfigError(problems)
         book = arrange(loans)
@@ -164,12 +211,33 @@ class PrivateCredit(System):
         self.pairs = pairs.astype(np.int32)
         self.slots = int(2 * pairs.sum())
         tables = student_tables(self.nu) if self.copula == "student_t" else {}
-        return self._columns(book) | tables
+        return self._columns(book) | self._lending(book, linked) | tables
+
+    def _lending(self, book: Layout, linked: list[Loan]) -> dict[str, Any]:
+        """What is lent at the start, by each group, and the losses a month that stated hazards promise."""
+        exposure = np.array([x.exposure for x in book.loans])
+        by_group = np.add.reduceat(exposure, book.group_first)
+        lent = by_group[book.group_start == 0].sum() + sum(x.exposure for x in linked)
+        made: dict[str, Any] = {"lent_start": float(lent)}
+        if self.vintages:
+            made["group_exposure"] = by_group
+            made["at_start"] = int((book.group_start == 0).sum())
+        if self.stress:
+            ends = np.array([x.end for x in book.loans])
+            group = np.repeat(np.arange(self.groups), book.group_size)
+            lgd = np.array([x.lgd for x in book.loans])
+            hazard, start = -np.log1p(-book.group_pd[group]), book.group_start[group]
+            stated = np.zeros((MAX_MONTHS + 1, self.patterns))
+            for t in range(1, MAX_MONTHS + 1):
+                alive = (start < t) & (ends >= t) if self.vintages else ends >= t
+                left = alive * exposure * lgd * hazard * np.exp(-hazard * (t - start) * DT)
+                np.add.at(stated[t], book.group_pattern[group], left)
+            made["stated_rate"] = stated.ravel()
+        return made
 
     def _columns(self, book: Layout) -> dict[str, Any]:
         loans = book.loans
         made: dict[str, Any] = {
-            "total": float(sum(x.exposure for x in loans)),
             "group_first": book.group_first,
             "group_size": book.group_size,
             "group_hazard": -np.log1p(-book.group_pd),
@@ -208,7 +276,8 @@ class PrivateCredit(System):
     # ---- the path
     def init(self, xp: Any, draw: Any) -> dict[str, Any]:
         factor, opaque = draw.normal("factor", 2)
-        state: dict[str, Any] = {"factor": factor, "loss": 0.0, "defaults": 0.0}
+        state: dict[str, Any] = {"factor": factor, "drawn": 0.0, "defaults": 0.0}
+        state["lent"] = self.lent_start
         state["hazard"] = xp.array(self.patterns, 0.0)
         if self.copula == "student_t":
             state["scale"] = xp.sqrt(chi_square(xp, draw, self.nu) / self.nu)
@@ -217,9 +286,11 @@ class PrivateCredit(System):
         if self.stress:
             spread = self.opacity
             state["opacity"] = xp.exp(spread * opaque - 0.5 * spread * spread)
+            state["stated"] = 0.0
         book = self.draws.start(xp, draw, Fields(state))
         if self.vintages:
             book["since"] = xp.array(self.groups, 0.0)
+            book["scale"] = xp.array(self.groups, 1.0)
         return state | book
 
     def step(self, xp: Any, s: Any, up: Any, draw: Any) -> dict[str, Any]:
@@ -227,8 +298,11 @@ class PrivateCredit(System):
         if self.copula == "frailty":
             kept["frailty"] = self._frailty(xp, s.frailty, draw)
         book = {k: getattr(s, k) for k in BOOK if hasattr(s, k)}
+        lent = s.lent
         if self.vintages:
-            book |= self._enter(xp, s.hazard, up.month, book)
+            entered = self._enter(xp, s.hazard, up, book, lent)
+            lent = entered.pop("lent")
+            book |= entered
         clocks = self._hazards(xp, s.hazard, up, kept)
         market = Fields(
             {
@@ -243,8 +317,25 @@ class PrivateCredit(System):
         )
         book = self.draws.month(xp, draw, market, book)
         if self.stress:
-            book |= self._mature(xp, draw, up.conditions.window, market, book)
-        return kept | book | {"hazard": clocks.hazard, "loss_share": book["loss"] / self.total}
+            book |= self._mature(xp, draw, up.funding.window, market, book)
+        loss, stated = book["drawn"], 0.0
+        if self.stress:
+            loss = loss + up.gpu_loans.loss_in_book
+            stated = self._stated(xp, s.stated, up.month, clocks)
+        return {
+            **kept, **book, "hazard": clocks.hazard, "lent": lent, "loss": loss, "stated": stated,
+            "loss_share": loss / lent,
+        }  # fmt: skip
+
+    def _stated(self, xp: Any, so_far: Any, month: Any, clocks: Any) -> Any:
+        """Expected losses at stated hazards, which know the market's stress but not the borrowers'."""
+        at = month * self.patterns
+
+        def pattern(b: Any, a: Any) -> dict[str, Any]:
+            rate = self.stated_rate[at + b]
+            return {"sum": a.sum + rate * xp.get(clocks.speed, b)}
+
+        return so_far + DT * xp.loop(0, self.patterns, pattern, sum=0.0).sum
 
     def _frailty(self, xp: Any, x: Any, draw: Any) -> Any:
         keep = xp.exp(-self.frailty_reversion * DT)
@@ -260,18 +351,20 @@ class PrivateCredit(System):
             variance = v * v * (1.0 - xp.exp(-2.0 * k * years)) / (2.0 * k)
             common = kept["frailty"] - 0.5 * variance
 
+        called: Any = self.recall_time * up.stress.recall if self.stress else 0.0
+
         def pattern(b: Any, a: Any) -> dict[str, Any]:
             stress: Any = 0.0
             if self.stress:
                 y = (
                     self.beta_rental[b] * up.rental.shortfall
-                    + self.beta_spread[b] * up.conditions.log_spread
+                    + self.beta_spread[b] * up.funding.log_spread
                 )
-                y = y + self.beta_window[b] * up.conditions.window
-                y = y + self.beta_displacement[b] * up.conditions.displacement
+                y = y + self.beta_window[b] * up.funding.window
+                y = y + self.beta_displacement[b] * up.macro.displacement
                 stress = xp.clip(y, self.hazard_bounds[0], self.hazard_bounds[1])
             now = xp.exp(stress + common)
-            total = xp.get(a.hazard, b) + now * DT
+            total = xp.get(a.hazard, b) + now * DT + called
             return {
                 "before": xp.set(a.before, b, xp.get(a.hazard, b)),
                 "hazard": xp.set(a.hazard, b, total),
@@ -290,15 +383,30 @@ class PrivateCredit(System):
         since = xp.get(book["since"], g)
         return before - since, now - since
 
-    def _enter(self, xp: Any, hazard: Any, month: Any, book: dict[str, Any]) -> dict[str, Any]:
-        """Groups that start with this month: their clock begins now."""
+    def _enter(
+        self, xp: Any, hazard: Any, up: Any, book: dict[str, Any], lent: Any
+    ) -> dict[str, Any]:
+        """Groups that start with this month: their clock begins now, and the window decides how much is lent."""
+        share: Any = 1.0
+        if self.stress:
+            window = up.funding.window
+            share = xp.where(
+                window < 0.5, self.lending[0], xp.where(window < 1.5, self.lending[1], self.lending[2])
+            )
 
         def group(g: Any, a: Any) -> dict[str, Any]:
             so_far = xp.get(hazard, self.group_pattern[g])
-            return {"since": xp.set(a.since, g, so_far)}
+            return {
+                "since": xp.set(a.since, g, so_far),
+                "scale": xp.set(a.scale, g, share),
+                "lent": a.lent + self.group_exposure[g] * share,
+            }
 
-        first = self.started[month - 1]
-        return {"since": xp.loop(first, self.started[month], group, since=book["since"]).since}
+        first = xp.where(up.month == 1, self.at_start, self.started[up.month - 1])
+        done = xp.loop(
+            first, self.started[up.month], group, since=book["since"], scale=book["scale"], lent=lent
+        )
+        return {"since": done.since, "scale": done.scale, "lent": done.lent}
 
     def threshold(self, xp: Any, path: Any, g: Any, u: Any, gap: Any) -> Any:
         """The stress-weighted time at which a loan of group g with uniform u = 1 - e^-gap defaults."""
@@ -328,7 +436,12 @@ class PrivateCredit(System):
             x = xp.ndtri(-xp.expm1(-hazard))
         return (x - self.group_factor[g] * path.factor) / self.group_own[g]
 
-    def loss_rate(self, xp: Any, market: Any, g: Any) -> Any:
+    def loss_rate(self, xp: Any, market: Any, book: dict[str, Any], g: Any) -> Any:
+        """Loss of a default in group g over its planned exposure: what was lent of it, times LGD."""
+        rate = self._lgd(xp, market, g)
+        return rate * xp.get(book["scale"], g) if self.vintages else rate
+
+    def _lgd(self, xp: Any, market: Any, g: Any) -> Any:
         """Recovery falls with the collateral; without collateral LGD follows the default rate."""
         if not self.stress:
             return self.group_lgd[g]
@@ -360,9 +473,9 @@ class PrivateCredit(System):
             odds = self._conditional(xp, market.path, g, hazard, more)
             gone = self.draws.is_gone(xp, draw, market, book, row, g)
             fails = (draw.uniform("refinance", index=i) < odds) & ~gone
-            lost = self.loan_exposure[row] * self.loss_rate(xp, market, g)
+            lost = self.loan_exposure[row] * self.loss_rate(xp, market, book, g)
             return {
-                "loss": a.loss + xp.where(fails, lost, 0.0),
+                "drawn": a.drawn + xp.where(fails, lost, 0.0),
                 "defaults": a.defaults + xp.where(fails, 1.0, 0.0),
             }
 
@@ -371,16 +484,16 @@ class PrivateCredit(System):
                 self.matures[market.month],
                 self.matures[market.month + 1],
                 loan,
-                loss=a.loss,
+                drawn=a.drawn,
                 defaults=a.defaults,
             )
-            return {"todo": a.todo & (jump < 0.0), "loss": sums.loss, "defaults": sums.defaults}
+            return {"todo": a.todo & (jump < 0.0), "drawn": sums.drawn, "defaults": sums.defaults}
 
         # a loop of one round at most: nothing is computed where every path finds an open window
         after = xp.while_any(
-            lambda a: a.todo, once, todo=jump > 0.0, loss=book["loss"], defaults=book["defaults"]
+            lambda a: a.todo, once, todo=jump > 0.0, drawn=book["drawn"], defaults=book["defaults"]
         )
-        return {"loss": after.loss, "defaults": after.defaults}
+        return {"drawn": after.drawn, "defaults": after.defaults}
 
     def _conditional(self, xp: Any, path: Any, g: Any, hazard: Any, more: Any) -> Any:
         """The chance that a survivor of ``hazard`` does not survive ``more``."""

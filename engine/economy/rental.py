@@ -31,9 +31,6 @@ class Generation(Row):
         0.0, "month", "assumption: earliest month of its release; 0: on the market", ge=0
     )
     delay = parameter(0.0, "months", "assumption: mean of the exponential delay after that", ge=0)
-    resale_impact = parameter(
-        0.0, "log", "assumption: forced sales of used chips, until gpu_loans feed it", ge=0
-    )
 
 
 _GENERATIONS = [
@@ -67,19 +64,20 @@ _GENERATIONS = [
 ]
 
 
-_OWN = ("war", "wars", "shortfall", "log_per_kw")  # what the system itself calls so
+# what the system itself calls so
+_OWN = ("war", "wars", "shortfall", "log_per_kw", "newest_index", "newest_index0")
 
 
 class Rental(System):
     """Log price by generation: reverting to a fair level that scarcity lifts and newer chips press down.
 
-    f = ln P0 + theta ln(T/T0) - omega [L (1 - phi s) - L0 (1 - phi s0)] + j - impact, with L the log
-    efficiency lead of the newest generation, s = clip((T - 1)/width, 0, 1) scarcity, j price wars. So when
+    f = ln P0 + theta ln(T/T0) - omega [L (1 - phi s) - L0 (1 - phi s0)] + j - chi impact, with L the log
+    efficiency lead of the newest generation, s = clip((T - 1)/width, 0, 1) scarcity, j price wars, impact last month's forced sales. So when
     compute is scarce old chips hold their price; in a glut they collapse.
     """
 
     title = "price of a GPU-hour"
-    reads = ("shocks", "compute")
+    reads = ("stress", "shocks", "compute", "gpu_loans")
 
     generation = rows(
         Generation, _GENERATIONS, "prices of Hopper and Blackwell are facts, the rest assumptions"
@@ -107,6 +105,9 @@ class Rental(System):
     war_size = parameter(-0.5, "log", "assumption: mean cut, as AWS's 44 % of June 2025", le=0)
     war_spread = parameter(0.25, "log", "assumption: standard deviation of the cut", ge=0)
     war_half_life = parameter(2.0, "year", "assumption: as oil stayed down after 2014", gt=0)
+    sale_impact = parameter(
+        0.5, "1", "assumption: chi, share of a fire sale's price impact that rentals follow", ge=0, le=1
+    )
     decline = parameter(
         0.12,
         "1/year",
@@ -160,6 +161,7 @@ class Rental(System):
             f"odds_{k}": 1.0 - math.exp(-getattr(self, k) * DT)
             for k in ("war_rate", "war_rate_glut")
         }
+        made["newest_index0"] = float(len(now) - 1)
         made["per_kw0"] = sum(g.installed * g.price / g.power for g in now)
         return made
 
@@ -191,7 +193,7 @@ class Rental(System):
         lead = self._newest(xp, out)
         scarce = xp.clip((tight - 1.0) / self.scarcity_width, 0.0, 1.0)
         scarce0 = xp.clip((up.compute.tight0 - 1.0) / self.scarcity_width, 0.0, 1.0)
-        lift = self.scarcity_lift * xp.log(tight / up.compute.tight0) + war
+        lift = self.scarcity_lift * xp.log(tight / up.compute.tight0) + war + up.stress.rental
         keep = xp.exp(-self.reversion * DT)
         spread = xp.sqrt((1.0 - keep * keep) / (2.0 * self.reversion))
         z = draw.normal("own", max(len(self.generation), 2))
@@ -201,7 +203,9 @@ class Rental(System):
         for g, own in zip(self.generation, z, strict=False):
             behind = xp.maximum(lead - g.efficiency, 0.0) * (1.0 - self.shelter * scarce)
             start = getattr(self, f"lead0_{g.name}") * (1.0 - self.shelter * scarce0)
-            fair = xp.log(g.price) + lift - self.obsolescence * (behind - start) - g.resale_impact
+            fair = xp.log(g.price) + lift - self.obsolescence * (behind - start)
+            fair = fair - self.sale_impact * getattr(up.gpu_loans, f"impact_{g.name}", 0.0)
+            fair = fair + getattr(up.stress, f"rental_{g.name}", 0.0)
             shock = xp.sqrt(self.common) * up.shocks.rental + xp.sqrt(1.0 - self.common) * own
             last = getattr(s, f"log_{g.name}")
             moved = fair + (last - fair) * keep + g.volatility * spread * shock
@@ -209,6 +213,8 @@ class Rental(System):
                 moved if g.name not in out else xp.where(out[g.name], moved, last)
             )
             new[g.name] = xp.exp(new[f"log_{g.name}"])
+            new[f"{g.name}_start"] = g.price
+        new |= {"newest_index": self._newest_index(xp, out), "newest_index0": self.newest_index0}
         return new | self._mix(xp, s, up, out, new) | {"shortfall": self._shortfall(xp, new, month)}
 
     def _wars(self, xp: Any, war: Any, tight: Any, draw: Any) -> tuple[Any, Any]:
@@ -227,6 +233,13 @@ class Rental(System):
         best: Any = self.generation[0].efficiency
         for g in self.generation[1:]:
             best = xp.where(out[g.name], g.efficiency, best) if g.name in out else g.efficiency
+        return best
+
+    def _newest_index(self, xp: Any, out: dict[str, Any]) -> Any:
+        """The row of the newest generation on the market, as a real."""
+        best: Any = self.newest_index0
+        for i, g in enumerate(self.generation):
+            best = xp.where(out[g.name], float(i), best) if g.name in out else best
         return best
 
     def _mix(

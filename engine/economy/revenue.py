@@ -32,7 +32,7 @@ _COMPANIES = [
 # what the system itself calls so
 _OWN = (
     "headline", "full", "cohorts", "promo", "slope", "regime", "year_so_far", "calendar_year",
-    "rate", "wanted", "collected", "renewed",
+    "rate", "wanted", "collected", "renewed", "rate0", "multiple0", "promo_kept", "promo_due",
 )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ class Revenue(System):
     """
 
     title = "exponential or linear"
-    reads = ("shocks", "compute")
+    reads = ("stress", "shocks", "compute")
 
     revenue_2025 = parameter(60.0, "USD bn/year", "fact: ai_revenue_2025", gt=0)
     growth_2y = parameter(9.0, "multiple in two years", "fact: ai_revenue_growth_2y", gt=1)
@@ -68,9 +68,9 @@ class Revenue(System):
     )
     stall_drift = parameter(-0.10, "1/year", "assumption: sales shrink by a tenth a year", le=0)
     start = parameter(
-        [0.80, 0.20, 0.0],
+        [0.60, 0.40, 0.0],
         "probability",
-        "assumption: exponential, linear, stall at the start; chosen so that H100 falls 15 % a year",
+        "assumption: exponential, linear, stall at the start; chosen for the sanity list (docs/calibration.md)",
         ge=0,
         le=1,
     )
@@ -226,7 +226,7 @@ class Revenue(System):
 
         # the oldest cohort ends: part renews at full price, the rest leaves; sales make up the headline
         news = draw.normal("news", max(len(self.company), 2))
-        renewed = self._renewed(xp, regime, noise)
+        renewed = self._renewed(xp, regime, noise) * up.stress.renewals
         slot = xp.clock(up.month, self.promo_months)
         ending = xp.get(s.cohorts, slot)
         kept = ending * renewed
@@ -254,6 +254,10 @@ class Revenue(System):
             "wanted": collected / self.rate0,
             "collected": collected / headline,
             "renewed": renewed,
+            "rate0": self.rate0,
+            "multiple0": self.rate0 / self.revenue_2025,
+            "promo_kept": kept,
+            "promo_due": ending,
             **sellers,
         }
 
@@ -288,7 +292,9 @@ class Revenue(System):
             scores[key] = home + (getattr(s, key) - home) * keep + company.volatility * spread * z
             weights[company.name] = xp.exp(scores[key])
         total = sum(list(weights.values())[1:], next(iter(weights.values())))
-        return scores | {name: rate * w / total for name, w in weights.items()}
+        rates = {name: rate * w / total for name, w in weights.items()}
+        grown = {f"{c.name}_multiple": rates[c.name] / c.revenue_2025 for c in self.company}
+        return scores | rates | grown
 
 
 def monthly_transition(generator: np.ndarray) -> np.ndarray:

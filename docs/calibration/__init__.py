@@ -1,0 +1,1 @@
+"""Fits of the engine's assumptions to real data, one module for each part of the economy."""
