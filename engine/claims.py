@@ -1,7 +1,7 @@
-"""Answers to claims: probabilities by scenario, with intervals, and what differs between scenarios beyond noise.
+"""Answers to claims: probabilities by scenario, and what differs between scenarios beyond noise.
 
-All scenarios run on the same random numbers, block by block, and only counts are kept: of each event, of what it is
-conditional on, and of the paths on which a scenario and the first one disagree.
+All scenarios run on the same random numbers, block by block, and only counts are kept: of each event, of what
+it is conditional on, and of the paths on which a scenario and the first one disagree.
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ class Tally:
 class Answer:
     """A claim in a scenario. Intervals are of 95 %; a share of no paths at all is None.
 
-    What is conditional is None without a ``given``, and where that never happens.    ``difference`` is to the first scenario, None there and where it does not answer the claim. ``p_value`` is
-    adjusted for the number of differences.
+    What is conditional is None without a ``given``, and where that never happens. ``difference`` is to the
+    first scenario, None there and where it does not answer the claim. ``p_value`` is adjusted for the number of
+    differences.
     """
 
     probability: float | None
@@ -214,7 +215,8 @@ def _horizon(economies: list[Economy], months: int | None) -> int:
     first = economies[0]
     if months is None:
         problems += [
-            f"{e.name}: months = {e.months}: should be {first.months} as in {first.name}, or say --months for all"
+            f"{e.name}: months = {e.months}: should be {first.months} as in {first.name}, "
+            "or say --months for all"
             for e in economies[1:]
             if e.months != first.months
         ]

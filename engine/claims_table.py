@@ -105,6 +105,10 @@ def _rounded(x: float) -> float:
     return float(f"{x:.2g}")
 
 
+def _never_given(a: Answer) -> bool:
+    return a.conditional_interval is not None and a.conditional is None
+
+
 def _legend(result: ClaimsResult) -> list[str]:
     lines = [
         "±: half of the 95 % interval (Wilson); < and >: its bound, where next to none or all of the paths have it "
@@ -116,9 +120,10 @@ def _legend(result: ClaimsResult) -> list[str]:
             f"McNemar's exact test at {100 * LEVEL:g} % over all {result.tests} differences (Holm); given lines are not "
             "tested.",
         ]
-    if result.why:
+    if result.why or any(_never_given(a) for a in result.answers.values()):
         lines.append(
-            f"-: not decided within {result.months} months, or about what a scenario lacks."
+            f"-: not decided within {result.months} months, about what a scenario lacks, or given what never "
+            "happened."
         )
     lines += [
         f"{name}: {count:,} of {result.path_count:,} paths had a non-finite state and are left out."

@@ -1,27 +1,19 @@
-"""Explain: what a system assumes and whence, what it reads and writes; and the systems as a picture.
+"""Explain: what a system assumes and whence, and what it reads and writes, as plain data.
 
 Who reads what is recorded while the economy is traced once, every loop's body included, so it cannot
 drift from the code. A system reads of those above it what they wrote this month, and of those below it
-the state that they had last month.
+the state that they had last month. tables_explain prints it, graph draws it.
 """
 
 from __future__ import annotations
 
 import csv
 import inspect
-import math
 import re
-import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from html import escape as _escape
 from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
-from rich.padding import Padding
-from rich.table import Table
 
 from ..kernels.namespace import Fields
 from ..kernels.trace import Symbol, trace
@@ -29,7 +21,6 @@ from .locate import CONFIGS
 from .scenario import Scenario
 from .simulate import as_economy
 from .system import Declared, Economy, Parameter, Row, Rows, Setting, System
-from .tables import WIDTH, console
 from .validate import ConfigError, near, shown
 
 Model = Scenario | Economy | System
@@ -60,8 +51,8 @@ class Fact:
 
     def text(self) -> str:
         """In one line: quantity, value, range, source, date."""
-        value = "" if self.value is None else f" {_plain(self.value)}"
-        ends = [_plain(x) if x is not None else "" for x in (self.low, self.high)]
+        value = "" if self.value is None else f" {plain(self.value)}"
+        ends = [plain(x) if x is not None else "" for x in (self.low, self.high)]
         span = f" ({ends[0]}..{ends[1]})" if any(ends) else ""
         return f"{self.quantity}:{value}{span} {self.unit}, {self.source}, {self.as_of}"
 
@@ -78,10 +69,19 @@ def _fact(record: dict[str, str]) -> Fact:
     return Fact(**(record | numbers))  # type: ignore[arg-type]
 
 
+def plain(x: float) -> str:
+    """Six figures, without an exponent where the number is below 1e9."""
+    return f"{x:,.6g}" if abs(x) < 1e9 else f"{x:g}"
+
+
 def cited(text: str) -> list[str]:
-    """The ids of facts that a basis or a source names: ``fact: id``, ``fact id_of_it``, ``id (fact)``."""
-    found = re.findall(r"\bfact: *(\w+)|\bfact (\w+_\w+)|\b(\w+) \(fact\)", text)
-    return list(dict.fromkeys(x for groups in found for x in groups if x))
+    """The ids of facts that a basis or a source names.
+
+    Any word that is an id, and what is claimed to be one: ``fact: id, id``, ``fact id_of_it``, ``id (fact)``.
+    """
+    runs = re.findall(r"\bfact: *(\w+(?:, \w+_\w+)*)|\bfact (\w+_\w+)|\b(\w+) \(fact\)", text)
+    claimed = [x for run in runs for x in "".join(run).split(", ")]
+    return list(dict.fromkeys([*claimed, *(w for w in re.findall(r"\w+", text) if w in facts())]))
 
 
 def fact_problems(model: Model) -> dict[str, str]:
@@ -99,9 +99,9 @@ def fact_problems(model: Model) -> dict[str, str]:
                     found[where] = f"fact {name} is not in facts.csv{near(name, list(facts()))}"
             if isinstance(declared, Parameter | Setting) and declared.basis.startswith("fact:"):
                 fact = facts().get(ids[0]) if ids else None
-                wrong = [x for x in _numbers(value) if fact and not fact.backs(x)]
+                wrong = [x for x in numbers(value) if fact and not fact.backs(x)]
                 if fact and wrong:
-                    found[where] = f"{_plain(wrong[0])} is not what {fact.id} says: {fact.text()}"
+                    found[where] = f"{plain(wrong[0])} is not what {fact.id} says: {fact.text()}"
     return found
 
 
@@ -120,9 +120,10 @@ def _defaults(cls: Any, key: str) -> Iterator[tuple[str, Declared | None, Any]]:
                     yield f"{key}.{name}.{row['name']}.{column}", None, value
 
 
-def _numbers(value: Any) -> list[float]:
+def numbers(value: Any) -> list[float]:
+    """The numbers of a value, of a vector or of a matrix; none where it is a text, a switch or nothing."""
     if isinstance(value, list | tuple):
-        return [x for v in value for x in _numbers(v)]
+        return [x for v in value for x in numbers(v)]
     return [] if isinstance(value, bool | str) or value is None else [float(value)]
 
 
@@ -347,371 +348,36 @@ def _figures(system: System) -> dict[str, int]:
     return {"figures": count, "cited": len(ids)}
 
 
-# ---- printed
-_GRID: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)}
-
-
-def _plain(x: float) -> str:
-    return f"{x:,.6g}" if abs(x) < 1e9 else f"{x:g}"
-
-
-def _value(x: Any) -> str:
-    """A value in little room: a matrix has a line for each row."""
-    if isinstance(x, list | tuple):
-        inner = isinstance(x[0], list | tuple) if x else False
-        return ("\n" if inner else ", ").join(map(_value, x)) if x else "none"
-    if isinstance(x, bool):
-        return "true" if x else "false"
-    if isinstance(x, int | float):
-        return _plain(x) if math.isfinite(x) else str(x)
-    return str(x) if x not in ("", None) else "-"
-
-
-def print_overview(model: Model) -> None:
-    """A line for each system, 100 columns."""
-    screen = console()
-    table = Table(**_GRID)
-    table.add_column("system")
-    for name in ("own", "facts", "tables", "cited"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("reads", ratio=5)
-    table.add_column("is read for", ratio=6)
-    for line in overview(model):
-        used, every = line["read_by_others"], len(line["state"]) + len(line["outputs"])
-        now = ", ".join(map(escape, line["reads"]))
-        after = f"[dim]of last month: {', '.join(map(escape, line['feedback']))}[/]"
-        table.add_row(
-            f"{escape(line['system'])}\n[dim]{escape(line['title'])}[/]",
-            str(line["parameters"]),
-            str(line["facts"]),
-            str(line["figures"] or "-"),
-            str(line["cited"] or "-"),
-            "\n".join([*filter(None, [now]), *([after] if line["feedback"] else [])]) or "-",
-            f"{escape(_few(used, 4)) or '-'} [dim]of {every}[/]",
-        )
-    screen.print(table)
-    screen.print(
-        "\nown: the system's own parameters, and how many of them are facts (the rest are assumptions); "
-        "tables: figures in its tables, and the facts that these cite. In full: explain SYSTEM",
-        style="dim",
-        highlight=False,
-    )
-
-
-def _few(names: list[str], most: int) -> str:
-    left = len(names) - most
-    return ", ".join(names[:most]) + (f", {left} more" if left > 0 else "")
-
-
-def print_system(model: Model, key: str) -> None:
-    """Everything of ``describe``, 100 columns."""
-    about = describe(model, key)
-    screen = console()
-    heading = f"{about['system']}: {about['title']}"
-    screen.print(heading, style="bold", markup=False, highlight=False)
-    screen.print(about["text"], markup=False, highlight=False)
-    for kind in ("parameters", "settings"):
-        if about[kind]:
-            _section(screen, kind)
-            screen.print(_fields(about[kind]))
-    for table in about["tables"]:
-        _section(screen, f"table {table['name']}", table["basis"])
-        _print_rows(screen, table)
-    if about["reports"]:
-        _section(screen, "reports")
-        grid = Table(**_GRID, show_header=False)
-        for o in about["reports"]:
-            when = [w for w, on in (("at the end", o["metric"]), ("by month", o["series"])) if on]
-            grid.add_row(*map(escape, (o["name"], o["unit"], o["doc"], ", ".join(when))))
-        screen.print(grid)
-    for heading, side in (("reads of this month", "above"), ("reads of last month", "below")):
-        _section(screen, heading)
-        grid = Table(**_GRID, show_header=False)
-        for system, names in about[side].items():
-            grid.add_row(*map(escape, (system, ", ".join(names))))
-        screen.print(grid if about[side] else "nothing", style="" if about[side] else "dim")
-    for heading, what in (("state", "state"), ("writes beside it", "outputs")):
-        _section(screen, heading)
-        kinds = about[what].items()
-        text = ", ".join(n if k == "real" else f"{n} ({k})" for n, k in kinds) or "nothing"
-        screen.print(text, markup=False, highlight=False)
-
-
-def _section(screen: Console, heading: str, more: str = "") -> None:
-    tail = f"  [dim]{escape(more)}[/]" if more else ""
-    screen.print(f"\n[bold]{escape(heading)}[/]{tail}", highlight=False)
-
-
-def _fields(lines: list[dict[str, Any]]) -> Table:
-    """Parameters or settings: name, value, unit or choices, basis; the default where it is another."""
-    grid = Table(**_GRID, show_header=False)
-    for share in (None, None, None, 1):
-        grid.add_column(ratio=share, no_wrap=share is None)
-    for line in lines:
-        moved = "default" in line
-        value = escape(_value(line["value"]))
-        if moved:
-            value = f"[bold]{value}[/]\n[dim]default {escape(_value(line['default']))}[/]"
-        grid.add_row(escape(line["name"]), value, escape(_unit(line)), _basis(line))
-    return grid
-
-
-def _unit(line: dict[str, Any]) -> str:
-    if "choices" in line:
-        return "\n".join(map(str, line["choices"]))
-    return "\n".join(textwrap.wrap(line.get("unit", ""), 18))
-
-
-def _basis(line: dict[str, Any]) -> str:
-    known = "\n".join(escape(Fact(**f).text()) for f in line.get("facts", ()))
-    return escape(line["basis"]) + (f"\n[dim]{known}[/]" if known else "")
-
-
-def _print_rows(screen: Console, table: dict[str, Any]) -> None:
-    """A line a row, in as many blocks as the columns need; then units and bases, then where rows come from."""
-    names = [f["name"] for f in table["fields"] if f["name"] != "source"]
-    width = {n: _width(n, [_value(r[n]) for r in table["rows"]]) for n in names}
-    first = _width("name", [r["name"] for r in table["rows"]])
-    while names:
-        used = first
-        block: list[str] = []
-        while names and (not block or used + width[names[0]] <= WIDTH):
-            used += width[names[0]]
-            block.append(names.pop(0))
-        grid = Table(**_GRID, header_style="dim")
-        for n in ("name", *block):
-            right = all(_numbers(r[n]) for r in table["rows"])
-            grid.add_column(n.replace("_", "_\n"), justify="right" if right else "left")
-        for r in table["rows"]:
-            cells = (_moved(table, r, n) for n in block)
-            grid.add_row(escape(r["name"]), *cells)
-        screen.print(grid)
-    if table["changed"] or table["removed"]:
-        gone = f"; without {', '.join(table['removed'])}" if table["removed"] else ""
-        screen.print(f"bold: not the default{gone}", style="dim", markup=False, highlight=False)
-    fields = [f | {"value": ""} for f in table["fields"] if f["name"] != "source"]
-    screen.print(Padding(_legend(fields), (0, 0, 0, 2)), style="dim")
-    sources = [(r["name"], r["source"]) for r in table["rows"] if r.get("source")]
-    if sources:
-        grid = Table(**_GRID, show_header=False)
-        for name, text in sources:
-            grid.add_row(escape(name), escape(text))
-        screen.print(Padding(grid, (0, 0, 0, 2)), style="dim")
-
-
-def _moved(table: dict[str, Any], row: dict[str, Any], name: str) -> str:
-    text = escape(_value(row[name]))
-    return f"[bold]{text}[/]" if f"{row['name']}.{name}" in table["changed"] else text
-
-
-def _width(heading: str, cells: list[str]) -> int:
-    parts = [*heading.replace("_", "_\n").split("\n"), *(x for c in cells for x in c.split("\n"))]
-    return max(map(len, parts)) + 2
-
-
-def _legend(fields: list[dict[str, Any]]) -> Table:
-    grid = Table(**_GRID, show_header=False)
-    for line in fields:
-        grid.add_row(escape(line["name"]), escape(_unit(line)), _basis(line))
-    return grid
-
-
-# ---- the picture: systems down the diagonal, what one reads of another where row and column meet
-_NOW, _FED = "#27598c", "#b0531a"  # in grey they are told apart by the dashes
-_BOX, _INK, _SOFT = "#e6eef7", "#1b2733", "#5c6873"
-_SHOWN = 3  # variables that a label names at most
-_WIDTHS = (("fijlrtI.,:;'|!() ", 0.34), ("mwMW@%", 0.9), ("ABCDEFGHKLNOPQRSTUVXYZ", 0.7))
-_LEFT, _BOLD = ' text-anchor="start"', ' font-weight="bold"'
-_HOW = (
-    "A month runs from the top left to the bottom right. A system writes along its row and reads along its "
-    "column; lines that cross without a label do not meet."
-)
-_STYLE = "font-family:Helvetica,Arial,'Liberation Sans',sans-serif"
-
-
-def graph_svg(model: Model) -> str:
-    """The systems as an SVG picture, light, and wide rather than high.
-
-    Boxes stand on the diagonal in the order of flow. What a system writes leaves along its row, to the
-    right for systems that run later this month and, dashed, to the left for those that read it next month;
-    what a system reads comes along its column. A label where the two meet names the variables.
-    """
-    economy = as_economy(model)
-    return _Picture(economy, observe(economy)).svg()
-
-
-class _Picture:
-    """Places first, then text: columns as wide and rows as high as what stands in them."""
-
-    def __init__(self, economy: Economy, traffic: dict[str, Traffic]) -> None:
-        self.economy, self.keys = economy, list(economy.systems)
-        self.cells: dict[tuple[int, int], list[str]] = {}  # (writer, reader)
-        for reader, t in enumerate(traffic.values()):
-            for writer, names in {**t.above, **t.below}.items():
-                self.cells[self.keys.index(writer), reader] = names
-        self.titles = [_wrap(s.title, 20, 3) for s in economy.systems.values()]
-        self.box = list(map(_box, self.keys, self.titles))
-        self.label = {at: _size(_lines(names), 14, 7) for at, names in self.cells.items()}
-        wide = self._spans(0, 1, 16)
-        high = self._spans(1, 0, 14)
-        self.x = [24 + sum(wide[:i]) + w / 2 for i, w in enumerate(wide)]
-        self.y = [92 + sum(high[:i]) + h / 2 for i, h in enumerate(high)]
-        self.width, self.height = 48 + max(sum(wide), _room(_HOW, 11)), 104 + sum(high)
-
-    def _spans(self, side: int, along: int, gap: float) -> list[float]:
-        """How wide each column is (side 0, along 1), or how high each row (1, 0)."""
-        spans = [size[side] for size in self.box]
-        for at, size in self.label.items():
-            spans[at[along]] = max(spans[at[along]], size[side])
-        return [span + gap for span in spans]
-
-    def svg(self) -> str:
-        parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:.0f} {self.height:.0f}" '
-            f'width="{self.width:.0f}" height="{self.height:.0f}" style="{_STYLE}">',
-            '<rect width="100%" height="100%" fill="white"/>',
-            *self._head(),
-            *(line for i in range(len(self.keys)) for line in self._wires(i)),
-            *(line for at in self.cells for line in self._label(at)),
-            *(line for i in range(len(self.keys)) for line in self._system(i)),
-            "</svg>",
-        ]
-        return "\n".join(parts) + "\n"
-
-    def _head(self) -> list[str]:
-        name = self.economy.name
-        return [
-            _text(24, 34, f"{name}: what each system reads", 19, _INK, _LEFT + _BOLD),
-            _text(24, 53, _HOW, 11, _SOFT, _LEFT),
-            _line([(24, 72), (58, 72)], _NOW) + _tip(58, 72, _NOW, 0),
-            _text(68, 76, "written this month, read further down", 11, _INK, _LEFT),
-            _line([(310, 72), (344, 72)], _FED, dashed=True) + _tip(344, 72, _FED, 0),
-            _text(354, 76, "fed back: the state of last month, read further up", 11, _INK, _LEFT),
-        ]
-
-    def _wires(self, i: int) -> Iterator[str]:
-        """The row that system i writes along and the column that it reads along, on either side of its box."""
-        x, y, (w, h) = self.x[i], self.y[i], self.box[i]
-        readers = [j for a, j in self.cells if a == i]
-        writers = [a for a, j in self.cells if j == i]
-        if any(j > i for j in readers):
-            yield _line([(x + w / 2, y), (self.x[max(readers)], y)], _NOW)
-        if any(j < i for j in readers):
-            yield _line([(x - w / 2, y), (self.x[min(readers)], y)], _FED, dashed=True)
-        if any(a < i for a in writers):
-            yield _line([(x, self.y[min(writers)]), (x, y - h / 2 - 6)], _NOW)
-            yield _tip(x, y - h / 2, _NOW, 90)
-        if any(a > i for a in writers):
-            yield _line([(x, self.y[max(writers)]), (x, y + h / 2 + 6)], _FED, dashed=True)
-            yield _tip(x, y + h / 2, _FED, -90)
-
-    def _label(self, at: tuple[int, int]) -> Iterator[str]:
-        (writer, reader), names = at, self.cells[at]
-        (w, h), x, y = self.label[at], self.x[reader], self.y[writer]
-        now = reader > writer
-        colour, fill = (_NOW, "#f5f9fd") if now else (_FED, "#fdf6f0")
-        when = "of this month" if now else "of last month"
-        hint = f"{self.keys[reader]} reads {self.keys[writer]}, {when}: {', '.join(names)}"
-        yield f"<g><title>{_safe(hint)}</title>"
-        dash = "" if now else ' stroke-dasharray="4 2"'
-        look = f'fill="{fill}" stroke="{colour}" stroke-width="0.8"{dash}'
-        yield _rect((x, y), (w, h), h / 2 if h < 20 else 8, look)
-        lines = _lines(names)
-        for k, line in enumerate(lines):
-            yield _text(x, y + 3.3 + 11 * (k - (len(lines) - 1) / 2), line, 9.5, colour)
-        yield "</g>"
-
-    def _system(self, i: int) -> Iterator[str]:
-        x, y, (w, h) = self.x[i], self.y[i], self.box[i]
-        yield _rect((x, y), (w, h), 5, f'fill="{_BOX}" stroke="{_NOW}" stroke-width="1.4"')
-        top = y - h / 2 + 17
-        yield _text(x, top, self.keys[i], 12.5, _INK, _BOLD)
-        for k, line in enumerate(self.titles[i]):
-            yield _text(x, top + 12 + 11 * k, line, 9.5, _SOFT)
-
-
-def _lines(names: list[str]) -> list[str]:
-    if len(names) <= _SHOWN:
-        return [_cut(n, 22) for n in names]
-    return [*(_cut(n, 22) for n in names[: _SHOWN - 1]), f"and {len(names) - _SHOWN + 1} more"]
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _wrap(text: str, width: int, most: int) -> list[str]:
-    lines = textwrap.wrap(text, width)
-    return lines if len(lines) <= most else [*lines[: most - 1], _cut(lines[most - 1] + "…", width)]
-
-
-def _room(text: str, size: float) -> float:
-    """The width of a text, near enough; fonts that stand in for Helvetica are wider."""
-    return size * sum(next((w for set_, w in _WIDTHS if c in set_), 0.6) for c in text)
-
-
-def _size(lines: list[str], across: float, down: float) -> tuple[float, float]:
-    return max((_room(line, 9.5) for line in lines), default=0.0) + across, 11 * len(lines) + down
-
-
-def _box(key: str, title: list[str]) -> tuple[float, float]:
-    w, h = _size(title, 18, 26)
-    return max(w, 1.12 * _room(key, 12.5) + 18, 78), h
-
-
-def _safe(text: str) -> str:
-    """Text for XML: escaped, and without the characters that XML has not."""
-    return _escape(re.sub("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text))
-
-
-def _text(x: float, y: float, text: str, size: float, fill: str = _INK, more: str = "") -> str:
-    """Centred on x, unless ``more`` says otherwise."""
-    anchor = "" if "text-anchor" in more else ' text-anchor="middle"'
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{fill}"{anchor}{more}>{_safe(text)}</text>'
-
-
-def _line(points: list[tuple[float, float]], colour: str, *, dashed: bool = False) -> str:
-    way = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    dash = ' stroke-dasharray="5 3"' if dashed else ""
-    return f'<polyline points="{way}" fill="none" stroke="{colour}" stroke-width="1.3" stroke-opacity="0.75"{dash}/>'
-
-
-def _tip(x: float, y: float, colour: str, turn: int) -> str:
-    return f'<path d="M0,0 L-8,-4 L-8,4 Z" fill="{colour}" transform="translate({x:.1f} {y:.1f}) rotate({turn})"/>'
-
-
-def _rect(at: tuple[float, float], size: tuple[float, float], round: float, look: str) -> str:
-    """Centred on ``at``."""
-    (x, y), (w, h) = at, size
-    place = f'x="{x - w / 2:.1f}" y="{y - h / 2:.1f}" width="{w:.1f}" height="{h:.1f}"'
-    return f'<rect {place} rx="{round:.1f}" {look}/>'
-
-
-def graph_text(model: Model) -> str:
-    """The same for a terminal: a matrix of who reads whom, then the variables; 100 columns."""
-    economy = as_economy(model)
-    traffic, keys = observe(economy), list(economy.systems)
-    wide = max(map(len, keys))
-    lines = [
-        f"{economy.name}: a row's system is read by the columns' systems",
-        "v what it wrote this month, ^ fed back: its state of last month",
-        "",
-        " " * (wide + 5) + "".join(f"{j + 1:>3}" for j in range(len(keys))),
-    ]
-    for i, writer in enumerate(keys):
-        marks = [_mark(writer, reader, t) for reader, t in traffic.items()]
-        lines.append(f"{i + 1:>3}  {writer:<{wide}}" + "".join(f"{m:>3}" for m in marks))
-    for i, (reader, t) in enumerate(traffic.items()):
-        lines += ["", f"{i + 1:>3}  {reader}"]
-        for writer, names in {**t.above, **t.below}.items():
-            head = f"     {_mark(writer, reader, t)} {writer:<{wide}}  "
-            lines += textwrap.wrap(
-                head + ", ".join(names), WIDTH, subsequent_indent=" " * len(head)
-            )
-    return "\n".join(lines) + "\n"
-
-
-def _mark(writer: str, reader: str, traffic: Traffic) -> str:
-    if writer == reader:
-        return "\\"
-    return "v" if writer in traffic.above else "^" if writer in traffic.below else "."
+# ---- names in little room
+def row_names(economy: Economy, first: str) -> dict[str, list[str]]:
+    """The names of the rows of each table, those of one system first."""
+    found: dict[str, list[str]] = {}
+    for key in [first, *economy.systems]:
+        system = economy.systems[key]
+        for name, declared in system.fields.items():
+            if isinstance(declared, Rows):
+                found.setdefault(name, [r.name for r in system._values[name]])
+    return found
+
+
+def folded(names: Iterable[str], tables: dict[str, list[str]]) -> dict[str, str]:
+    """What to show for each name: those that go through a table's rows, as cash_openai, are cash_<firm>."""
+    short = {n: n for n in names}
+    for table, rows in tables.items():
+        if len(rows) < 3:
+            continue
+        word = re.compile(f"(?<![^_]){re.escape(rows[0])}(?![^_])")  # between underscores or ends
+        for name in list(short):
+            found = word.search(name)
+            if found is None:
+                continue
+            pre, post = name[: found.start()], name[found.end() :]
+            every = [pre + r + post for r in rows]
+            if all(short.get(n) == n for n in every):
+                short |= dict.fromkeys(every, f"{pre}<{table}>{post}")
+    return short
+
+
+def short_names(names: Iterable[str], tables: dict[str, list[str]]) -> list[str]:
+    """What ``folded`` shows, each once."""
+    return list(dict.fromkeys(folded(names, tables).values()))

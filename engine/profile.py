@@ -34,6 +34,7 @@ from .tables import console, number
 
 SAMPLE = 63  # paths; odd, so that a median is a value that occurs: a mask, a regime
 COMPILERS = 2  # at a time: each is a process of its own
+MOST_PATHS = 1 << 16  # enough to tell what a system costs
 
 Progress = Callable[[int, int, str], None]
 """``progress(done, total, what)``: steps of compiling and of running."""

@@ -1,4 +1,4 @@
-"""Proportions: intervals, differences of paired ones, and tests of them. From counts, so exact over any merging."""
+"""Proportions, from counts: intervals, differences of paired ones, and tests of them."""
 
 from __future__ import annotations
 

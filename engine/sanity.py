@@ -66,7 +66,9 @@ def _any_hyperscaler(scenario: str) -> Any:
 
 
 def _bust_gap(v: dict[str, Values]) -> float:
-    return float(v["exponential"]["cycle.bust"].mean() / max(v["linear"]["cycle.bust"].mean(), 1e-9))
+    return float(
+        v["exponential"]["cycle.bust"].mean() / max(v["linear"]["cycle.bust"].mean(), 1e-9)
+    )
 
 
 NEEDED = (
@@ -110,12 +112,25 @@ def sanity(
         missing = [m for m in NEEDED if m not in scenario.economy.metrics]
         if missing or scenario.months != 60:
             raise ConfigError(
-                [f"sanity: {name} should run 60 months with all systems; missing: {', '.join(missing) or 'none'}"]
+                [
+                    f"sanity: {name} should run 60 months with all systems; missing: {', '.join(missing) or 'none'}"
+                ]
             )
     values, done = {}, 0
     for name, scenario in scenarios.items():
         values[name], done = _values(scenario, paths, seed, backend, done, progress)
     return [Finding(c, c.figure(values)) for c in CHECKS]
+
+
+def as_json(findings: list[Finding]) -> list[dict[str, Any]]:
+    """What ``--format json`` prints: a record a row."""
+    return [
+        {
+            "title": f.check.title, "scenario": f.check.scenario, "unit": f.check.unit, "value": f.value,
+            "low": f.check.low, "high": f.check.high, "holds": f.holds,
+        }
+        for f in findings
+    ]  # fmt: skip
 
 
 def _values(

@@ -31,7 +31,7 @@ class _Head(BaseModel):
     as_of: Annotated[str, Strict(), Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] = "2025-12"
     months: Annotated[int, Strict(), Field(ge=1, le=MAX_MONTHS)] = 60
     systems: list[Annotated[str, Strict()]] = Field(
-        default_factory=lambda: [s.key() for s in FLOW], min_length=1
+        default_factory=lambda: [s.key() for s in FLOW if not s.on_request], min_length=1
     )
 
 
@@ -62,8 +62,15 @@ def shipped() -> list[str]:
     return sorted(p.stem for p in CONFIGS.glob("*.toml"))
 
 
-def load(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> Scenario:
+def load(
+    name_or_path: str | Path,
+    overrides: dict[str, Any] | None = None,
+    *,
+    also: tuple[str, ...] = (),
+) -> Scenario:
     """Read a scenario: a shipped one by name, or a TOML file by path.
+
+    ``also`` adds systems that run on request: ``("claims",)``.
 
     ``overrides`` maps dotted keys to values: ``{"revenue.volatility": 0.2, "months": 36}``; a row of a
     table is named: ``"rental.generation.hopper.price"``. Raises ConfigError, whose ``problems`` list
@@ -74,6 +81,9 @@ def load(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> S
     raw = _read(path, (), problems)
     for key, value in (overrides or {}).items():
         _override(raw, key, copy.deepcopy(value), problems)
+    systems = raw.get("systems", _Head().systems)
+    if also and isinstance(systems, list):
+        raw["systems"] = [*systems, *(s for s in also if s not in systems)]
     scenario = _check(path, raw, problems)
     if problems or scenario is None:
         raise ConfigError(problems)
@@ -230,6 +240,24 @@ def parse_override(text: str) -> tuple[str, Any]:
     return key, parsed["value"] if len(parsed) == 1 else value.strip()
 
 
+def parse_event(text: str) -> dict[str, Any]:
+    """``NAME@MONTH`` or ``NAME@MONTH:SIZE`` of the command line, as overrides of the stress event of that name."""
+    name, at, rest = text.partition("@")
+    month, colon, size = rest.partition(":")
+    example = "price_war@18, or price_war@18:-0.3 with a size"
+    if not at or not name.strip() or not month.strip().isdecimal():
+        raise ConfigError([f"--event {shown(text)}: should be NAME@MONTH, for example {example}"])
+    event: dict[str, Any] = {"on": True, "month": int(month)}
+    if colon:
+        try:
+            event["size"] = float(size)
+        except ValueError:
+            raise ConfigError(
+                [f"--event {shown(text)}: {shown(size)} is no number; should be {example}"]
+            ) from None
+    return {f"stress.event.{name.strip()}": event}
+
+
 def _override(raw: dict[str, Any], key: str, value: Any, problems: list[str]) -> None:
     where, parts = f"--set {key}", key.split(".")
     if key == "extends":
@@ -263,6 +291,13 @@ def _override(raw: dict[str, Any], key: str, value: Any, problems: list[str]) ->
         at[parts[-1]] = value
         return
     rows = _row_names(at, parts[:-1])
+    if isinstance(value, dict):  # a whole row, merged into the one of that name
+        row = _row(at, parts[:-1], parts[-1])
+        if row is None:
+            problems.append(f"{where}: there is no row {key}{near(parts[-1], rows)}")
+        else:
+            row.update(value)
+        return
     example = f"{'.'.join(parts[:-1])}.{rows[0] if rows else 'NAME'}.{parts[-1]}"
     problems.append(
         f"{where}: should name a row first, for example {example}; rows are {', '.join(rows)}"
@@ -360,7 +395,8 @@ def _check(path: Path, raw: dict[str, Any], problems: list[str]) -> Scenario | N
         )
     values: dict[str, Any] = head.model_dump()
     made: list[tuple[str, System]] = []
-    for key in order:
+    # a table of a system that runs on request is checked with the rest, whether it runs or not
+    for key in [s for s in SYSTEMS if s in order or (SYSTEMS[s].on_request and s in tables)]:
         table = tables.pop(key, {})
         if not isinstance(table, dict):
             problems.append(f"{key} = {shown(table)}: should be a table, [{key}]")
@@ -381,13 +417,14 @@ def _check(path: Path, raw: dict[str, Any], problems: list[str]) -> Scenario | N
         problems += [
             f"systems: {key} reads {need}, which is missing; add it to systems"
             for need in system.needs()
-            if need not in order
+            if need not in order and key in order
         ]
     if not problems:
         systems = dict(made)
         problems += [line for _, system in made for line in system.fits(systems)]
     if problems:
         return None
+    values = {k: v for k, v in values.items() if k not in SYSTEMS or k in order}
     scenario = Scenario(path.stem, head.title, head.as_of, head.months, values, path.parent)
     problems += _unusable(scenario)
     return None if problems else scenario

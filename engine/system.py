@@ -264,6 +264,8 @@ class System(_Declaring):
 
     fields: ClassVar[dict[str, Declared]] = {}
     title: ClassVar[str] = ""
+    on_request: ClassVar[bool] = False
+    """Whether it runs only in scenarios that name it among their systems."""
     reads: ClassVar[tuple[str, ...]] = ()
     """The systems that ``step`` reads; a config must name them."""
     folder: Path | None = None

@@ -14,6 +14,7 @@ from ..kernels.backends import native
 from ..kernels.passes import optimize
 from ..kernels.trace import trace
 from .result import Result
+from .sanity import Finding
 from .scenario import Scenario
 
 WIDTH = 100
@@ -48,7 +49,7 @@ def number(x: float, figures: int = 4) -> str:
         return "0"
     size = math.floor(math.log10(abs(x)))
     if size >= 5 or size < -4:
-        return f"{x:.2g}"
+        return f"{x:.2g}".replace("e+0", "e").replace("e-0", "e-")
     digits = max(min(figures, 4 if size >= 0 else 3) - 1 - size, 0)
     text = f"{x:,.{min(digits, 4 if figures > 2 else 6)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
@@ -94,7 +95,7 @@ def _short(x: float) -> str:
 def _metrics(result: Result) -> Table:
     table = Table(**_PLAIN)
     table.add_column("metric", no_wrap=True)
-    table.add_column("unit", no_wrap=True, max_width=14, overflow="ellipsis", style="dim")
+    table.add_column("unit", no_wrap=True, max_width=10, overflow="ellipsis", style="dim")
     for name in COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
     for name, values in result.metrics.items():
@@ -127,6 +128,32 @@ def print_scenario(scenario: Scenario) -> None:
         f"{scenario.months} months from {scenario.as_of}; systems {', '.join(economy.systems)}; "
         f"{len(economy.reals)} parameters, {len(economy.metrics)} metrics",
         highlight=False,
+    )
+
+
+def print_sanity(findings: list[Finding], paths: int, seed: int) -> None:
+    """A row for each figure of the sanity list: what it is, what it should be, and whether it is."""
+    screen = console()
+    table = Table(**_PLAIN)
+    table.add_column("figure after five years", no_wrap=True)
+    table.add_column("world", no_wrap=True)
+    for name in ("is", "from", "to"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("unit", style="dim", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for f in findings:
+        c = f.check
+        verdict = "in range" if f.holds else "[bold]OUT OF RANGE[/]"
+        table.add_row(
+            c.title, c.scenario, number(f.value, 3), f"{c.low:g}", f"{c.high:g}", c.unit, verdict
+        )
+    screen.print(table)
+    out = sum(not f.holds for f in findings)
+    screen.print(
+        f"\n{len(findings) - out} of {len(findings)} in range; {paths:,} paths for each world, seed {seed}; "
+        "docs/calibration.md says what was fitted",
+        highlight=False,
+        style="dim",
     )
 
 

@@ -279,6 +279,23 @@ def test_random_expressions_against_the_definition() -> None:
     assert sum(0 < np.mean(w) < 1 for w in wanted) > count / 3
 
 
+def test_what_is_unknown_in_some_month_is_not_denied() -> None:
+    """Before month 6 the comparison is unknown, so that it never held is not known; from there on it is."""
+    bar = "market.x > 1.2 * at(market.x, 6)"
+    texts = (
+        f"not ever({bar})", f"not ever({bar}, 6, month)",
+        f"count({bar}) >= 0", f"count({bar}, 6, month) >= 0",
+        "mean(at(market.x, 6)) > 0", "mean(at(market.x, 6), 6, month) > 0",
+    )  # fmt: skip
+    made = economy(*(claim(text, f"c{k}") for k, text in enumerate(texts)))
+    found, x = answers(made, "numpy"), record()["x"]
+    for k in (0, 2, 4):
+        assert not found[f"c{k}"].any()
+    assert np.array_equal(found["c1"], ~(x[5:] > 1.2 * x[5]).any(axis=0))
+    assert found["c3"].all()
+    assert found["c5"].all()
+
+
 def test_equal_parts_share_a_state() -> None:
     once = Machine([parse("ever(market.x > 1) and mean(market.y) > 0")])
     twice = Machine(

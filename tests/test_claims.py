@@ -241,8 +241,13 @@ def test_paths_that_are_not_finite_are_left_out_and_counted() -> None:
     assert 300 < lost < 700
     tally = found.answers["high", "broken"].tally
     assert tally.paths == tally.pairs == 3000 - lost
+    sound = plan(broken, "native").run(SEED, 0, 3000).bad == 0
+    high = plan(economy(*QUESTIONS), "native").run(SEED, 0, 3000).metrics[1] > 0.5
+    assert tally.event == (high & sound).sum()
     assert (tally.gained, tally.lost) == (0, 0)
     assert f"broken: {lost} of 3,000 paths" in printed(found)
+    turned = ask(broken, economy(*QUESTIONS)).answers["high", "one"].tally
+    assert (turned.paths, turned.pairs, turned.gained, turned.lost) == (3000, 3000 - lost, 0, 0)
 
 
 # ---- forced claims

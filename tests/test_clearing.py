@@ -18,16 +18,18 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import linprog
 
-from overbuilt.engine.economy import clearing
+from overbuilt.engine.economy import clearing, clearing_arrays
 from overbuilt.engine.economy.clearing import (
-    ClearingError,
     Network,
     clear,
     clear_by_seniority,
     clear_contracts,
+    components,
+)
+from overbuilt.engine.economy.clearing_arrays import (
+    ClearingError,
     clearing_by_seniority,
     clearing_vector,
-    components,
 )
 from overbuilt.kernels.arrays import ArrayNamespace
 from overbuilt.kernels.backends.base import path_words
@@ -307,6 +309,10 @@ def test_seniority_against_an_iteration(classes: int) -> None:
             # strict priority: nothing for a class before the one above it is paid
             open_ = got.payments < due.sum(axis=2) - 1e-9
             assert not (open_[:-1] & (got.payments[1:] > 1e-9)).any()
+            rich = clearing_by_seniority(due, np.full(n + 1, 1e3))
+            assert not rich.defaulted.any()
+            assert np.allclose(rich.payments, due.sum(axis=2), rtol=1e-14)
+            assert np.array_equal(got.defaulted, open_.any(axis=0))
             if classes == 1:
                 assert np.allclose(got.payments[0], clearing_vector(due[0], e).payments)
 
@@ -403,7 +409,7 @@ def test_a_batch_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     due, e = np.array([d for d, _ in nets]), np.array([v for _, v in nets])
     whole, ranks = clearing_vector(due, e), np.stack([due, due], axis=1)
     whole_ranks = clearing_by_seniority(ranks, e)
-    monkeypatch.setattr(clearing, "_CHUNK", 50)
+    monkeypatch.setattr(clearing_arrays, "_CHUNK", 50)
     assert np.array_equal(clearing_vector(due, e).payments, whole.payments)
     assert np.array_equal(clearing_by_seniority(ranks, e).payments, whole_ranks.payments)
 

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from overbuilt.engine import explain
+from overbuilt.engine.graph import graph_svg, graph_text
 from overbuilt.engine.scenario import load, shipped
 from overbuilt.engine.system import DT, Economy, Row, System, output, parameter, rows, setting
+from overbuilt.engine.tables_explain import print_overview, print_system
 from overbuilt.engine.validate import ConfigError
 
 # figures that a fact backs but does not equal, each with the reason
@@ -135,6 +137,28 @@ def test_a_fact_backs_its_value_and_its_range(fact: str, x: float, backed: bool)
     assert explain.facts()[fact].backs(x) is backed
 
 
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("fact: site_cost (USD m per MW)", ["site_cost"]),
+        ("fact: coreweave_debt, no_such_id, and the rest", ["coreweave_debt", "no_such_id"]),
+        ("coupon: fact no_such_id; in fact it is", ["no_such_id"]),
+        ("openai_revenue_2025 (fact); others", ["openai_revenue_2025"]),
+        ("assumption: a third (fleet_mix_newest)", ["fleet_mix_newest"]),
+        ("assumption: as AWS did", []),
+    ],
+)
+def test_citations_are_found_in_a_text(text: str, ids: list[str]) -> None:
+    assert explain.cited(text) == ids
+
+
+def test_names_that_go_through_a_table_are_shown_as_one() -> None:
+    tables = {"firm": ["a", "bc", "d"], "pair": ["x", "y"]}
+    names = ["cash_a", "cash_bc", "cash_d", "a", "bc", "d", "a_start", "x", "y", "a_b", "debt_a"]
+    short = explain.short_names(names, tables)
+    assert short == ["cash_<firm>", "<firm>", "a_start", "x", "y", "a_b", "debt_a"]
+
+
 def test_a_description_says_all_and_is_json() -> None:
     about = explain.describe(economy(power=11.0), "market")
     json.dumps(about)
@@ -167,8 +191,8 @@ def test_an_unknown_system_is_refused_by_name() -> None:
 
 
 def test_tables_fit_a_hundred_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    explain.print_overview(economy())
-    explain.print_system(economy(power=11.0), "market")
+    print_overview(economy())
+    print_system(economy(power=11.0), "market")
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 100
     assert "prices & <b>markets</b>" in text
@@ -206,27 +230,27 @@ def texts(svg: str) -> list[str]:
 
 
 def test_the_picture_is_xml_with_every_system_and_label() -> None:
-    found = texts(explain.graph_svg(economy()))
+    found = texts(graph_svg(economy()))
     assert {"news", "market", "credit", "bad", "good", "loss", "price"} <= set(found)
 
 
 def test_hostile_texts_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     hostile = Economy(Hostile(), Reader(), name="<&>")
-    svg = explain.graph_svg(hostile)
+    svg = graph_svg(hostile)
     assert "<script>" not in svg
     found = texts(svg)
     assert any(t.startswith("<script>") for t in found)
     assert "<x>" in found
-    explain.print_overview(hostile)
-    explain.print_system(hostile, "hostile")
+    print_overview(hostile)
+    print_system(hostile, "hostile")
     assert "[bold]" in capsys.readouterr().out
-    assert "hostile" in explain.graph_text(hostile)
+    assert "hostile" in graph_text(hostile)
 
 
 def test_labels_stay_clear_of_boxes_and_of_each_other() -> None:
     """Every rectangle of the picture stands alone, whatever the names are."""
     for made in (economy(), load("base").economy):
-        tree = ET.fromstring(explain.graph_svg(made))
+        tree = ET.fromstring(graph_svg(made))
         boxes = [
             [float(e.attrib[k]) for k in ("x", "y", "width", "height")]
             for e in tree.iter("{http://www.w3.org/2000/svg}rect")
@@ -238,7 +262,7 @@ def test_labels_stay_clear_of_boxes_and_of_each_other() -> None:
 
 
 def test_the_text_for_the_terminal_marks_both_directions() -> None:
-    lines = explain.graph_text(economy()).splitlines()
+    lines = graph_text(economy()).splitlines()
     assert "  1  news    \\  v  ." in [x[:22] for x in lines]
     assert any(x.split()[:4] == ["v", "news", "bad,", "good"] for x in lines)
     assert any(x.split() == ["^", "credit", "loss"] for x in lines)
@@ -269,11 +293,11 @@ def test_facts_hold_but_for_known_exceptions() -> None:
 def test_shipped_scenarios_can_be_explained(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     scenario = load(name)
     systems = list(scenario.economy.systems)
-    assert set(systems) <= set(texts(explain.graph_svg(scenario)))
+    assert set(systems) <= set(texts(graph_svg(scenario)))
     assert [line["system"] for line in explain.overview(scenario)] == systems
     json.dumps(explain.describe(scenario, systems[-1]))
-    print(explain.graph_text(scenario))
-    explain.print_overview(scenario)
+    print(graph_text(scenario))
+    print_overview(scenario)
     for key in systems:
-        explain.print_system(scenario, key)
+        print_system(scenario, key)
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 100

@@ -5,7 +5,8 @@ many rounds, fetch P F(n) with F(n) = (1 - e^-an)/a (exponential) or n - a n^2/2
 n alone. Rounds end where B - P F(n) = c (N - n) P F'(n), at the least n.
 
 Exponential: with x = e^-an and A = aB/P - 1 this is A = x (c a N - 1 + c ln x); with y = ln x + q and
-q = a N - 1/c, y e^y = (A/c) e^q, so y = W((A/c) e^q). The least n is the greatest x: the principal branch.
+q = a N - 1/c, y e^y = (A/c) e^q, so y = W((A/c) e^q). Sales lower y from q, where a breach means that y e^y is
+below what is wanted; y e^y rises as y falls only on the branch W_-1, so that is the one.
 Linear: (1/2 - c) a n^2 - (1 - c - c a N) n + B/P - c N = 0, the least positive root.
 
 Two lenders with one covenant, both in breach: their balances and values add up, and the sum obeys the same equation, so
@@ -15,6 +16,7 @@ price and total are those of one lender with both books. Without cash, and where
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -36,7 +38,7 @@ def units_sold(law: str, balance: float, units: float = UNITS, price: float = PR
     a, c = SLOPE, COVENANT
     if law == "exponential":
         q = a * units - 1.0 / c
-        y = lambertw((a * balance / price - 1.0) / c * math.exp(q)).real
+        y = lambertw((a * balance / price - 1.0) / c * math.exp(q), -1).real
         return float(-(y - q) / a)
     roots = np.roots([(0.5 - c) * a, -(1.0 - c - c * a * units), balance / price - c * units])
     return float(min(r.real for r in roots if abs(r.imag) < 1e-12 and r.real > 0))
@@ -100,24 +102,33 @@ def test_a_lender_that_the_price_drags_in(law: str) -> None:
 
 @pytest.mark.parametrize("law", ["exponential", "linear"])
 def test_collapse(law: str) -> None:
-    """B = 0.93 V: (B - cV)/(1 - c) = 0.53 V is above half of V, so all is sold, and the rest of B is lost."""
-    balance = 0.93 * UNITS * PRICE
+    """B = 0.99 V: (B - cV)/(1 - c) = 0.93 V is above half of V, so all is sold, and the rest of B is lost.
+
+    k = 0.25 x 120/600 = 0.05, so V fetches (1 - e^-0.05)/0.05 = 0.9754 of itself, or 0.975 (linear).
+    """
+    balance = 0.99 * UNITS * PRICE
     got = sale([balance], [[UNITS]], law=law)
     assert got.rounds == 1
     assert got.balances[0] == got.units[0, 0] == got.surplus[0] == 0.0
     assert got.loss == pytest.approx([balance - proceeds(law, UNITS)], rel=1e-12)
-    assert got.loss[0] > 0.0
+    average = 0.975411509985720 if law == "exponential" else 0.975
+    assert got.loss == pytest.approx([(0.99 - average) * 240.0], rel=1e-12)
     assert got.sold[0] == UNITS
 
 
 def test_collapse_after_rounds_of_small_sales() -> None:
-    """Where impact is so strong that no fixed point exists, rounds grow until one of them is above half of V."""
+    """Where impact is so strong that no fixed point exists, rounds grow until one of them is above half of V.
+
+    A sale of dn lowers the price by a dn and so asks for aB/P/(1 - c) dn more: 2.28 dn, for a = 2/600.
+    """
     balance = 0.855 * UNITS * PRICE
-    got = fire_sale([balance], [[UNITS]], [PRICE], COVENANT, 4.0 * IMPACT, DEPTH)
-    a = 4.0 * SLOPE
+    got = fire_sale([balance], [[UNITS]], [PRICE], COVENANT, 2.0, DEPTH)
+    a = 2.0 / DEPTH
     assert got.rounds > 2
     assert got.sold == pytest.approx([UNITS])
-    assert got.loss == pytest.approx([balance - PRICE * (1.0 - math.exp(-a * UNITS)) / a], rel=1e-12)
+    assert got.loss == pytest.approx(
+        [balance - PRICE * (1.0 - math.exp(-a * UNITS)) / a], rel=1e-12
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,9 +173,7 @@ def test_cash_comes_first_and_is_shared() -> None:
 
 def test_a_called_loan_sells_all_and_takes_no_cash() -> None:
     """Its reserve of 2 serves; of 100 sold, 38 are owed, and 62 are the borrower's."""
-    got = fire_sale(
-        [40.0], [[100.0]], [1.0], 0.85, 0.0, 1.0, reserve=2.0, cash=50.0, called=[True]
-    )
+    got = fire_sale([40.0], [[100.0]], [1.0], 0.85, 0.0, 1.0, reserve=2.0, cash=50.0, called=[True])
     assert got.cash_paid == pytest.approx([2.0])
     assert got.proceeds == pytest.approx([100.0])
     assert got.surplus == pytest.approx([62.0])
@@ -211,9 +220,9 @@ def test_paths_are_independent() -> None:
 
 # ---- properties
 @st.composite
-def books(draw: Any) -> dict[str, Any]:
-    """Up to four loans against two generations, on one path; loan to value from 0.3 to 1.2."""
-    n = draw(st.integers(1, 4))
+def books(draw: Any, most: int = 4) -> dict[str, Any]:
+    """Loans, four at most, against two generations, on one path; loan to value from 0.3 to 1.2."""
+    n = draw(st.integers(1, most))
 
     def numbers(low: float, high: float, *shape: int) -> Any:
         return draw(hnp.arrays(np.float64, shape, elements=st.floats(low, high)))
@@ -230,11 +239,11 @@ def books(draw: Any) -> dict[str, Any]:
         "reserve": numbers(0.0, 5.0, n),
         "called": draw(hnp.arrays(np.bool_, n)),
         "law": draw(st.sampled_from(["exponential", "linear"])),
-        "floor": draw(st.sampled_from([0.0, 0.3])) if n else 0.0,
+        "floor": draw(st.sampled_from([0.0, 0.3])),
     }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(books())
 def test_the_books_balance_and_the_covenant_holds(book: dict[str, Any]) -> None:
     if book["law"] == "linear":
@@ -258,17 +267,59 @@ def test_the_books_balance_and_the_covenant_holds(book: dict[str, Any]) -> None:
     assert (got.prices >= book["floor"] * book["prices"] * (1.0 - 1e-12)).all()
 
 
-@settings(max_examples=200, deadline=None)
-@given(books(), st.floats(0.3, 1.0), st.floats(1.0, 4.0))
-def test_worse_markets_never_lose_less(book: dict[str, Any], cut: float, stronger: float) -> None:
+def worse(book: dict[str, Any], cut: float, stronger: float) -> tuple[float, float, float]:
+    """The loss of the book, with prices cut, and with a stronger impact."""
     book["floor"] = 0.3 if book["law"] == "linear" else book["floor"]
-    options = {"tolerance": 1e-9, "most_rounds": 20_000}
-    base = fire_sale(**book, **options).loss.sum()
+    cases = (
+        {},
+        {"prices": cut * book["prices"]},
+        {"impact": stronger * book["impact"]},
+    )
+    losses = [
+        fire_sale(**book | change, tolerance=1e-9, most_rounds=20_000).loss.sum()
+        for change in cases
+    ]
+    return losses[0], losses[1], losses[2]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(books(most=1), st.floats(0.3, 1.0), st.floats(1.0, 4.0))
+def test_a_worse_market_never_loses_one_lender_less(
+    book: dict[str, Any], cut: float, stronger: float
+) -> None:
+    base, cheaper, thinner = worse(book, cut, stronger)
     slack = 1e-7 * (book["balances"].sum() + 1.0)
-    lower = fire_sale(**book | {"prices": cut * book["prices"]}, **options).loss.sum()
-    assert lower >= base - slack
-    thinner = fire_sale(**book | {"impact": stronger * book["impact"]}, **options).loss.sum()
+    assert cheaper >= base - slack
     assert thinner >= base - slack
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(books(), st.floats(0.3, 1.0), st.floats(1.0, 4.0))
+def test_a_worse_market_never_loses_less_where_all_is_called(
+    book: dict[str, Any], cut: float, stronger: float
+) -> None:
+    book["called"] = True
+    base, cheaper, thinner = worse(book, cut, stronger)
+    slack = 1e-9 * (book["balances"].sum() + 1.0)
+    assert cheaper >= base - slack
+    assert thinner >= base - slack
+
+
+def test_several_lenders_may_lose_less_at_a_lower_price() -> None:
+    """No error but the law: who must sell all at once shares the first round's price, who waits sells last.
+
+    Found by hypothesis. At prices 3 % lower the loss is 0.045 in place of 0.062, of 130 lent.
+    """
+    book: dict[str, Any] = {
+        "balances": np.array([45.825, 84.3]), "units": np.array([[0.1, 28.1], [28.1, 28.1]]),
+        "covenant": 0.625, "impact": 1.0, "depth": 100.0, "reserve": 0.5,
+    }  # fmt: skip
+    dear = fire_sale(prices=[2.0, 2.0], **book)
+    cheap = fire_sale(prices=[1.9375, 1.9375], **book)
+    assert dear.loss.sum() == pytest.approx(0.0621, abs=1e-4)
+    assert cheap.loss.sum() == pytest.approx(0.0452, abs=1e-4)
+    assert cheap.rounds < dear.rounds
+    assert cheap.sold.sum() >= dear.sold.sum()
 
 
 # ---- bad input
@@ -277,7 +328,10 @@ def test_worse_markets_never_lose_less(book: dict[str, Any], cut: float, stronge
     [
         ({"balances": [-1.0]}, "balances = -1: should be finite, at least 0"),
         ({"balances": 1.0}, "balances of shape ()"),
-        ({"units": [[1.0, 2.0]], "prices": [1.0]}, "prices"),
+        (
+            {"prices": [1.0, 2.0]},
+            "prices of shape (2,): should be numbers of shape (1,), or one number",
+        ),
         ({"units": [[-2.0]]}, "units = -2: should be finite, at least 0"),
         ({"units": [[np.nan]]}, "units = nan: should be finite"),
         ({"prices": [0.0]}, "prices = 0: should be finite, above 0"),
@@ -298,16 +352,12 @@ def test_bad_input_is_named(change: dict[str, Any], message: str) -> None:
         "depth": 1.0,
     }  # fmt: skip
     fire_sale(**good)
-    if change.get("prices") == [1.0]:
-        fire_sale(**good | change)  # one number for both generations is fine
-        change, message = change | {"prices": [1.0, 2.0, 3.0]}, "prices of shape (3,)"
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=re.escape(message)):
         fire_sale(**good | change)
-    assert message in str(error.value)
 
 
 def test_every_problem_at_once() -> None:
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="covenant") as error:
         fire_sale([-1.0], [[1.0]], [0.0], 2.0, 0.1, 1.0)
     assert [line.split(" ")[0] for line in str(error.value).split("\n")] == [
         "balances", "prices", "covenant",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..system import System
+from .claims import Claims
 from .compute import Compute
 from .cycle import Cycle
 from .firms import Firms
@@ -33,6 +34,7 @@ FLOW: tuple[type[System], ...] = (
     Funding,
     Macro,
     Cycle,
+    Claims,
 )
 """Each month the systems run once, in this order."""
 

@@ -19,7 +19,8 @@ another: ``min(x / max(x))`` is the worst month against the peak so far.
 
 What a path has not reached is unknown: ``at(x, 12)`` in month 3, or ``first(...) + 24`` beyond the end. A comparison
 with it is neither true nor false, and neither is its negation (Kleene's strong logic); the event has then not
-happened.
+happened. So ``always(x > at(x, 12))`` never holds, as it is unknown for a year; ``always(x > at(x, 12), 12, month)``
+may.
 """
 
 from __future__ import annotations

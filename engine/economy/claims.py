@@ -59,6 +59,7 @@ class Claims(System):
     run of its own.
     """
 
+    on_request = True
     title = "both sides put to the test"
 
     claim = rows(Claim, _SHIPPED, "each row says who makes the claim", least=0)

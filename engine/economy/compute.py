@@ -28,7 +28,11 @@ class Compute(System):
         gt=0,
     )
     income_elasticity = parameter(
-        0.80, "1", "assumption: work grows slower than revenue; fitted to the power gap (docs/calibration.md)", ge=0, le=2
+        0.80,
+        "1",
+        "assumption: work grows slower than revenue; fitted to the power gap (docs/calibration.md)",
+        ge=0,
+        le=2,
     )
     price_elasticity = parameter(
         0.75, "1", "assumption: cheaper work is used more, but not in proportion", ge=0, le=2
@@ -78,7 +82,11 @@ class Compute(System):
         0.6, "share", "assumption: of a site's cost that is chips", ge=0, le=1
     )
     past_growth = parameter(
-        0.70, "1/year", "assumption: growth of installed power before the start; Nvidia's in 2025", ge=0, le=2
+        0.70,
+        "1/year",
+        "assumption: growth of installed power before the start; Nvidia's in 2025",
+        ge=0,
+        le=2,
     )
     spend_2025 = parameter(400.0, "USD bn/year", "fact: datacenter_spend_2025, world", gt=0)
 
@@ -120,7 +128,9 @@ class Compute(System):
     def step(self, xp: Any, s: Any, up: Any, draw: Any) -> dict[str, Any]:
         years = xp.to_real(up.month) * DT
         noise, variance = self._noise(xp, s.noise, up.shocks.demand, years)
-        efficiency = s.efficiency + (self.efficiency_growth + self.efficiency_bust * up.cycle.bust) * DT
+        efficiency = (
+            s.efficiency + (self.efficiency_growth + self.efficiency_bust * up.cycle.bust) * DT
+        )
         log_demand = (
             xp.log(self.demand_start)
             + self.income_elasticity * xp.log(xp.maximum(up.revenue.wanted, 1e-6))

@@ -18,10 +18,12 @@ class Cycle(System):
     """
 
     title = "which year of shale is it?"
-    reads = ("rental", "firms", "funding", "compute")
+    reads = ("rental", "firms", "funding")
 
     fading = parameter(0.20, "1/year", "assumption: of the peak; a normal decline of rentals", ge=0)
-    halving = parameter(0.5, "ratio", "assumption: of the faded peak that counts as a bust", gt=0, lt=1)
+    halving = parameter(
+        0.5, "ratio", "assumption: of the faded peak that counts as a bust", gt=0, lt=1
+    )
     shut_months = parameter(3.0, "month", "assumption: a window shut so long, with losses", ge=1)
     bust_losses = parameter(0.04, "1/year", "assumption: credit losses that go with it", gt=0)
     learning = parameter(

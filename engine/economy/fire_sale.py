@@ -9,7 +9,8 @@ units, which is pro rata to value. When all is sold, the balance that is left is
 All sales of a round meet the market together. With k = lambda n/depth of the n units sold so far, the price is
 P e^-k (exponential) or P (1 - k) (linear), and never under a floor; a round's units fetch the average over its
 part of that curve: P (1 - e^-k)/k, or P (1 - k/2), in the first. Then loans are valued at the lower price,
-and the next round begins; without impact there is one. No lender foresees what the others will sell.
+and the next round begins; without impact there is one. No lender foresees what the others will sell: so
+several may lose a little less in a worse market, where who sells all at once shares the first round's price.
 
 Fire sales of this kind: Shleifer and Vishny (1992); price impact exponential in the units sold, and the cycle
 of sale, price and breach: Cifuentes, Ferrucci and Shin (2005). The size of the discount: Pulvino (1998).

@@ -39,7 +39,9 @@ class Firms(System):
     contract = rows(
         Contract, table(Contract, "contracts.csv"), "each row says where its figures come from"
     )
-    ladder = rows(Rung, table(Rung, "ladder.csv"), "each row says where its figures come from", least=0)
+    ladder = rows(
+        Rung, table(Rung, "ladder.csv"), "each row says where its figures come from", least=0
+    )
     ladder_reading = setting(
         "filings",
         "CoreWeave's maturities: filings, most in 2028-31 (data); atlantic, half within a year (coreweave_due_1y)",
@@ -50,11 +52,17 @@ class Firms(System):
         "CoreWeave's leases: filings, they begin by 2028 and run 15 years; atlantic, due by 2028 (coreweave_leases)",
         choices=("filings", "atlantic"),
     )
-    lease_years = parameter(15.0, "year", "assumption: that leases run, begun over three years", gt=0)
+    lease_years = parameter(
+        15.0, "year", "assumption: that leases run, begun over three years", gt=0
+    )
     grace = parameter(3.0, "month", "assumption: arrears beyond which a default is declared", ge=0)
-    alpha = parameter(0.9, "share", "assumption: of its own assets that a declared default keeps", ge=0, le=1)
+    alpha = parameter(
+        0.9, "share", "assumption: of its own assets that a declared default keeps", ge=0, le=1
+    )
     beta = parameter(0.9, "share", "assumption: of payments due to it that it keeps", ge=0, le=1)
-    barrier = parameter(0.5, "share", "assumption: assets over debt at which owners give up", ge=0, le=1)
+    barrier = parameter(
+        0.5, "share", "assumption: assets over debt at which owners give up", ge=0, le=1
+    )
     distress = parameter(
         [1.0, 1.0, 0.2, 0.4],
         "1",
@@ -63,11 +71,21 @@ class Firms(System):
     )
     distress_bounds = parameter([-1.5, 3.5], "log", "assumption: least and most that they move it")
     appetite = parameter(
-        [1.0, 0.7, 0.15], "share", "assumption: of outside money when funding is open, tight, shut", ge=0, le=1
+        [1.0, 0.7, 0.15],
+        "share",
+        "assumption: of outside money when funding is open, tight, shut",
+        ge=0,
+        le=1,
     )
-    liquidity = parameter(0.15, "share", "assumption: of starting cash that is kept in hand", ge=0, le=1)
+    liquidity = parameter(
+        0.15, "share", "assumption: of starting cash that is kept in hand", ge=0, le=1
+    )
     prudence = parameter(
-        0.8, "share", "assumption: of starting cash that a firm raises money to keep, while it can", ge=0, le=2
+        0.8,
+        "share",
+        "assumption: of starting cash that a firm raises money to keep, while it can",
+        ge=0,
+        le=2,
     )
     payout = parameter(0.25, "share", "assumption: of excess cash paid out in a month", ge=0, le=1)
     running_cost = parameter(
@@ -141,12 +159,22 @@ class Firms(System):
         gifts = self._vendor_equity(xp, s, market, work)
         plan = self._plan(xp, s, up, market, work, due, gifts)
         paid = clear_contracts(
-            xp, self.network, self, due.due, plan.outside, plan.keep_own, plan.keep_paid
+            xp,
+            self.network,
+            self,
+            due.due,
+            plan.outside,
+            plan.keep_own,
+            plan.keep_paid,
+            always=True,
         )
         done = settle(xp, self, s, market, work, due, gifts, plan, paid)
         unpaid = carry_over(xp, self, s, due, done, paid)
 
-        new = {k: getattr(done, k) for k in ("cash", "debt", "coupon", "fresh", "value", "overdue", "late", "alive")}
+        new = {
+            k: getattr(done, k)
+            for k in ("cash", "debt", "coupon", "fresh", "value", "overdue", "late", "alive")
+        }
         seen: dict[str, Any] = {}
         for i, f in enumerate(self.names):
             dead = 1.0 - xp.get(done.alive, i)
@@ -157,6 +185,7 @@ class Firms(System):
             seen[f"debt_{f}"] = xp.get(done.debt, i)
             seen[f"raised_debt_{f}"] = xp.get(done.raised_debt, i)
             seen[f"spread_{f}"] = xp.get(plan.spread, i)
+            seen[f"spread_{f}_start"] = self.firm_spread[i]
             seen[f"surplus_{f}"] = xp.get(plan.surplus, i)
             seen[f"value_{f}"] = xp.get(done.value, i)
             seen[f"maturing_{f}"] = xp.get(plan.maturing, i)
@@ -166,6 +195,7 @@ class Firms(System):
             "patience": s.patience, "pressure": plan.pressure,
             "given": gifts.given, "equity_before": market.log_equity,
             "debt_loss": s.debt_loss + done.lost, "state_support": s.state_support + plan.support,
+            "paid_share": done.paid / xp.maximum(done.due, 1e-9),
             "ledger": done.ledger, "residual": paid.residual, "bankrupt": float(n) - done.standing,
             "take_or_pay": self.committed[up.month],
         }  # fmt: skip
@@ -256,7 +286,9 @@ class Firms(System):
                 "owes": xp.set(a.owes, payer, xp.get(a.owes, payer) + owed),
                 "gets": xp.set(a.gets, payee, xp.get(a.gets, payee) + owed),
                 "relet": xp.set(a.relet, payee, xp.get(a.relet, payee) + again),
-                "chips": xp.set(a.chips, payer, xp.get(a.chips, payer) + owed * self.contract_chips[k]),
+                "chips": xp.set(
+                    a.chips, payer, xp.get(a.chips, payer) + owed * self.contract_chips[k]
+                ),
             }
 
         start = {k: xp.array(n, 0.0) for k in ("owes", "gets", "relet", "chips")}
@@ -282,22 +314,24 @@ class Firms(System):
             fallen = xp.get(s.value, j) < 0.5 * self.firm_value[j]
             pays = xp.where((market.window > 1.5) & fallen, 0.0, xp.get(s.alive, j))
             tranche = xp.minimum(tranche * market.delivering, left) * pays
-            tranche = xp.minimum(tranche, 0.5 * xp.maximum(xp.get(s.cash, i) - xp.get(gave, i), 0.0))
+            tranche = xp.minimum(
+                tranche, 0.5 * xp.maximum(xp.get(s.cash, i) - xp.get(gave, i), 0.0)
+            )
             got = xp.set(got, j, xp.get(got, j) + tranche)
             gave = xp.set(gave, i, xp.get(gave, i) + tranche)
             given = xp.set(given, k, xp.get(given, k) + tranche)
         return Fields({"got": got, "gave": gave, "given": given, "round_trip": round_trip})
 
-    def _plan(
-        self, xp: Any, s: Any, up: Any, market: Any, work: Any, due: Any, gifts: Any
-    ) -> Any:
+    def _plan(self, xp: Any, s: Any, up: Any, market: Any, work: Any, due: Any, gifts: Any) -> Any:
         """By firm: whether it declares default, what it owes outside the network, what it raises."""
         n, t = len(self.firm), market.month
 
         def firm(i: Any, a: Any) -> dict[str, Any]:
             live, debt, cash = xp.get(s.alive, i), xp.get(s.debt, i), xp.get(s.cash, i)
             v, beta = self.firm_volatility[i], self.firm_equity_beta[i]
-            move = beta * market.moved + v * (math.sqrt(DT) * xp.get(work.news, i)) - 0.5 * v * v * DT
+            move = (
+                beta * market.moved + v * (math.sqrt(DT) * xp.get(work.news, i)) - 0.5 * v * v * DT
+            )
             value = xp.get(s.value, i) * xp.exp(move)
             leverage = debt / xp.maximum(value, 1e-3)
             log_odds = xp.clip(
@@ -312,29 +346,42 @@ class Firms(System):
             declares = fails & (live > 0.5)
 
             revenue = xp.get(work.revenue, i)
-            old = self.firm_ocf_path[i * PERIODS + t] * xp.where(self.firm_follows[i] == 1, market.building, 1.0)
+            old = self.firm_ocf_path[i * PERIODS + t] * xp.where(
+                self.firm_follows[i] == 1, market.building, 1.0
+            )
             fresh = self.firm_capex_yield[i] * xp.get(s.fresh, i) * market.rented
             customers = (xp.maximum(old, 0.0) + revenue + fresh) * DT + xp.get(due.relet, i)
             gets, owes = xp.get(due.gets, i), xp.get(due.owes, i)
-            cost = xp.maximum(-old, 0.0) + xp.get(work.cost, i) + revenue * (1.0 - self.firm_margin[i])
+            cost = (
+                xp.maximum(-old, 0.0) + xp.get(work.cost, i) + revenue * (1.0 - self.firm_margin[i])
+            )
             cost = cost * DT + self.running_cost * gets
             own = xp.maximum(debt - xp.get(work.gpu, i), 0.0)
             rung = self.ladder_due[i * PERIODS + t]
-            maturing = xp.minimum(xp.where(self.firm_has_ladder[i] == 1, rung, 0.0) + own * self.firm_roll[i], own)
+            maturing = xp.minimum(
+                xp.where(self.firm_has_ladder[i] == 1, rung, 0.0) + own * self.firm_roll[i], own
+            )
             interest = debt * xp.get(s.coupon, i) * DT
             lease = self.firm_lease[i * PERIODS + t]
             # chips on order are part of what it builds
-            capex = xp.maximum(self.firm_capex[i] * market.building * DT - xp.get(due.chips, i), 0.0)
+            capex = xp.maximum(
+                self.firm_capex[i] * market.building * DT - xp.get(due.chips, i), 0.0
+            )
             called = xp.minimum(xp.get(work.called, i), cash)
             senior = cost + called + xp.get(gifts.gave, i)
             owed = lease + interest + maturing + xp.get(s.overdue, i)
-            in_hand = cash - self.prudence * self.firm_cash[i] + customers + gets + xp.get(gifts.got, i)
-            need = senior + owes + owed + capex - in_hand
+            in_hand = (
+                cash - self.prudence * self.firm_cash[i] + customers + gets + xp.get(gifts.got, i)
+            )
+            dividend = self.firm_dividend[i] * xp.maximum(old, 0.0) * DT
+            need = senior + owes + owed + capex + dividend - in_hand
             worth = xp.clip((value - debt) / self.firm_equity[i], 0.0, 2.0)
             access = 1.0 - self.firm_window_beta[i] * (1.0 - market.appetite)
             limit = self.firm_capacity[i] * DT * access * worth
             raised = xp.where(declares, 0.0, xp.clip(need, 0.0, limit))
-            cover = cash + customers + raised + xp.get(gifts.got, i) - xp.get(gifts.gave, i) - called
+            cover = (
+                cash + customers + raised + xp.get(gifts.got, i) - xp.get(gifts.gave, i) - called
+            )
             outside = xp.maximum(cover - cost, 0.0) * live
             held = xp.where(declares, 1.0, 0.0)
             return {
@@ -344,18 +391,19 @@ class Firms(System):
                 "short": xp.set(a.short, i, xp.maximum(cost - cover, 0.0) * live),
                 "maturing": xp.set(a.maturing, i, maturing * live), "interest": xp.set(a.interest, i, interest * live),
                 "lease": xp.set(a.lease, i, lease * live), "capex": xp.set(a.capex, i, capex * live),
+                "dividend": xp.set(a.dividend, i, dividend * live),
                 "called": xp.set(a.called, i, called * live), "raised": xp.set(a.raised, i, raised * live),
                 "outside": xp.set(a.outside, i, outside),
                 "keep_own": xp.set(a.keep_own, i, 1.0 - held * (1.0 - self.alpha)),
                 "keep_paid": xp.set(a.keep_paid, i, 1.0 - held * (1.0 - self.beta)),
                 "spread": xp.set(a.spread, i, self.firm_spread[i] * raised_odds * market.premium),
                 "surplus": xp.set(a.surplus, i, (customers - cost - owes - interest) / DT * live),
-                "unfunded": xp.set(a.unfunded, i, xp.maximum(need - capex - raised, 0.0)),
+                "unfunded": xp.set(a.unfunded, i, xp.maximum(need - capex - dividend - raised, 0.0)),
             }  # fmt: skip
 
         kinds = (
             "value", "declares", "customers", "cost", "short", "maturing", "interest", "lease", "capex",
-            "called", "raised", "outside", "keep_own", "keep_paid", "spread", "surplus", "unfunded",
+            "dividend", "called", "raised", "outside", "keep_own", "keep_paid", "spread", "surplus", "unfunded",
         )  # fmt: skip
         start = {k: xp.array(n, 0.0) for k in kinds}
         made = xp.loop(0, n, firm, **start, hazard=s.hazard)

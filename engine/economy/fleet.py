@@ -51,6 +51,9 @@ class Fleet(System):
         ge=0,
         le=1,
     )
+    ramp = parameter(
+        1.0, "year", "assumption: that a new generation takes to fill a fleet's first tier", gt=0
+    )
     discount = parameter(0.12, "1/year", "assumption: a neocloud's cost of capital", gt=0)
     decline = parameter(
         0.20, "1/year", "assumption: fall of rentals that buyers of used chips expect", gt=0
@@ -91,6 +94,7 @@ class Fleet(System):
         age = PAST_YEARS - 1 - np.arange(PAST_YEARS)
         gross = self.chip_share * self.spend_2025 * np.exp(-self.past_growth * age)
         return {
+            "newest_start": float(sum(c.age_start >= 0 for c in self.chip) - 1),
             "past": np.concatenate([gross, np.zeros(YEARS - PAST_YEARS)]),
             "unit_cost": np.array([c.unit_cost for c in self.chip]),
             "chip_opex": np.array([c.opex for c in self.chip]),
@@ -103,6 +107,7 @@ class Fleet(System):
         return {
             "gross": gross,
             "made_of": xp.array(YEARS, 0.0),
+            "newest": self.newest_start,
             "written": xp.array(YEARS, 0.0),
             "written_us": xp.array(YEARS, 0.0),
             "impairment": 0.0,
@@ -117,11 +122,14 @@ class Fleet(System):
         bought = self.chip_share * up.compute.capex * DT
         gross = xp.set(s.gross, year, xp.get(s.gross, year) + bought)
         made_of = xp.set(s.made_of, year, up.rental.newest_index)
-        books = self._close_year(xp, s, up, gross, made_of, year)
+        # a new generation takes a while to be everywhere: it displaces the others as it ramps
+        ramp = 1.0 - xp.exp(-DT / self.ramp)
+        newest = s.newest + (up.rental.newest_index - s.newest) * ramp
+        books = self._close_year(xp, s, up, gross, made_of, year, newest)
 
         used: dict[str, Any] = {}
         years = xp.to_real(month) * DT
-        newest, hours = up.rental.newest_index, HOURS * up.compute.utilisation
+        hours = HOURS * up.compute.utilisation
         for i, c in enumerate(self.chip):
             tier = self._tier(xp, newest - float(i))
             price = getattr(up.rental, c.name)
@@ -132,15 +140,16 @@ class Fleet(System):
             used[f"resale_ratio_{c.name}"] = now / start
             if i == 0:
                 used["margin_hopper"] = price * up.compute.utilisation * tier - c.opex
-        return {**books, "made_of": made_of, "gross": gross, **used}
+        return {**books, "newest": newest, "made_of": made_of, "gross": gross, **used}
 
     def _year(self, xp: Any, month: Any) -> Any:
         return PAST_YEARS + xp.to_int(xp.floor((xp.to_real(month) - 1.0) / 12.0))
 
     def _tier(self, xp: Any, behind: Any) -> Any:
-        """What a chip realises with so many newer generations on the market."""
+        """What a chip realises with so many newer generations on the market, straight between whole numbers."""
         new, previous, older = self.tier
-        return xp.where(behind < 0.5, new, xp.where(behind < 1.5, previous, older))
+        first, second = xp.clip(behind, 0.0, 1.0), xp.clip(behind - 1.0, 0.0, 1.0)
+        return new + (previous - new) * first + (older - previous) * second
 
     def _worth(self, xp: Any, earned: Any, opex: Any, left: Any, cost: Any) -> Any:
         """V of a unit in USD; ``earned`` a year at today's rental, ``left`` years of life."""
@@ -161,10 +170,12 @@ class Fleet(System):
         left = self.technical_life - xp.maximum(c.age_start, 0.0)
         behind = up.rental.newest_index0 - float(i)
         earned = HOURS * up.compute.utilisation0 * self._tier(xp, behind)
-        return self._worth(xp, earned * getattr(up.rental, f"{c.name}_start"), c.opex, left, c.unit_cost)
+        return self._worth(
+            xp, earned * getattr(up.rental, f"{c.name}_start"), c.opex, left, c.unit_cost
+        )
 
     def _close_year(
-        self, xp: Any, s: Any, up: Any, gross: Any, made_of: Any, year: Any
+        self, xp: Any, s: Any, up: Any, gross: Any, made_of: Any, year: Any, newest: Any
     ) -> dict[str, Any]:
         """At a year's end: depreciation of the year and the impairment tests, vintage by vintage."""
         ends = xp.clock(up.month, 12) == 0
@@ -181,7 +192,7 @@ class Fleet(System):
             index = xp.to_int(kind)
             cost, opex = self.unit_cost[index], self.chip_opex[index]
             left = xp.maximum(self.technical_life - age, 0.0)
-            earned = hours * self._tier(xp, up.rental.newest_index - kind) * price
+            earned = hours * self._tier(xp, newest - kind) * price
             worth = spent * (self._worth(xp, earned, opex, left, cost) / cost)
             flows = spent * (self._undiscounted(xp, earned, opex, left) / cost)
             plain = spent * xp.maximum(1.0 - age / self.life_new, 0.0)
@@ -199,7 +210,8 @@ class Fleet(System):
                 "lost": a.lost + off,
                 "lost_us": a.lost_us + off_us,
                 "added": a.added
-                + spent * (self._charge(xp, age, self.life_old) - self._charge(xp, age, self.life_new)),
+                + spent
+                * (self._charge(xp, age, self.life_old) - self._charge(xp, age, self.life_new)),
                 "net": a.net + xp.maximum(plain - was - off, 0.0),
             }
 

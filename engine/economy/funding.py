@@ -28,23 +28,34 @@ class Funding(System):
     rate_start = parameter(
         0.0388, "1/year", "assumption: federal funds before the meeting of December 2025", ge=0
     )
-    rate_mean = parameter(0.0325, "1/year", "assumption: the neutral rate that markets priced", ge=0)
+    rate_mean = parameter(
+        0.0325, "1/year", "assumption: the neutral rate that markets priced", ge=0
+    )
     rate_reversion = parameter(0.25, "1/year", "assumption: half-life near three years", gt=0)
     rate_volatility = parameter(0.009, "1/year^0.5", "assumption: 90 basis points a year", ge=0)
     cut_odds = parameter(0.5, "probability", "fact: fed_cut_prob", ge=0, le=1)
     cut_size = parameter(0.0025, "1/year", "assumption: a quarter of a point, as usual", ge=0)
     spread_start = parameter(
-        0.032, "1/year", "assumption: high-yield spread of December 2025, below its mean of 4.8 %", gt=0
+        0.032,
+        "1/year",
+        "assumption: high-yield spread of December 2025, below its mean of 4.8 %",
+        gt=0,
     )
     spread_mean = parameter(
-        0.034, "1/year", "assumption: where it reverts to, near today's; the mean of 4.8 % holds 2002 and 2008", gt=0
+        0.034,
+        "1/year",
+        "assumption: where it reverts to, near today's; the mean of 4.8 % holds 2002 and 2008",
+        gt=0,
     )
     spread_half_life = parameter(
         1.667, "year", "assumption: 20 months, as the note of spread_vol says", gt=0
     )
     spread_volatility = parameter(0.36, "1/year^0.5", "fact: spread_vol", ge=0)
     jump_rate = parameter(
-        0.10, "1/year", "assumption: sudden widening, once in ten years as in 2001, 2008, 2020", ge=0
+        0.10,
+        "1/year",
+        "assumption: sudden widening, once in ten years as in 2001, 2008, 2020",
+        ge=0,
     )
     jump_mean = parameter(0.45, "log", "assumption: spreads half as high again and more")
     jump_spread = parameter(0.15, "log", "assumption: standard deviation of a jump", ge=0)
@@ -68,12 +79,21 @@ class Funding(System):
     tighten = parameter(0.20, "1/year", "assumption: open to tight, times e^v", ge=0)
     shut = parameter(0.20, "1/year", "assumption: tight to shut, times e^v", ge=0)
     ease = parameter(1.5, "1/year", "assumption: tight to open, times e^-v", ge=0)
-    reopen = parameter(1.5, "1/year", "assumption: shut to tight, times e^(-v/2); shut spells as long as in history", ge=0)
+    reopen = parameter(
+        1.5,
+        "1/year",
+        "assumption: shut to tight, times e^(-v/2); shut spells as long as in history",
+        ge=0,
+    )
     strain = parameter(
         [1.5, 3.0, 8.0], "1", "assumption: weight of log spread, equity drawdown, loss rate", ge=0
     )
     calm_drawdown = parameter(
-        0.10, "share", "assumption: below a peak that troubles nobody; NASDAQ's median drawdown", ge=0, lt=1
+        0.10,
+        "share",
+        "assumption: below a peak that troubles nobody; NASDAQ's median drawdown",
+        ge=0,
+        lt=1,
     )
     strain_bounds = parameter([-3.0, 3.0], "1", "assumption: least and most strain")
 
@@ -81,7 +101,10 @@ class Funding(System):
         0.0, "0 open, 1 tight, 2 shut", "assumption: open, as in December 2025", ge=0, le=2
     )
     ai_growth_start = parameter(
-        1.0986, "1/year", "assumption: growth of AI revenue that goes with those earnings, ln(9)/2", gt=0
+        1.0986,
+        "1/year",
+        "assumption: growth of AI revenue that goes with those earnings, ln(9)/2",
+        gt=0,
     )
 
     window = output("0 open, 1 tight, 2 shut", "funding window")
@@ -94,7 +117,9 @@ class Funding(System):
     def check(self) -> list[str]:
         low, high = self.strain_bounds
         if low >= high:
-            return [f"funding.strain_bounds = {self.strain_bounds}: the first should be the lower one"]
+            return [
+                f"funding.strain_bounds = {self.strain_bounds}: the first should be the lower one"
+            ]
         return []
 
     def prepare(self) -> dict[str, Any]:
@@ -163,7 +188,9 @@ class Funding(System):
         kappa = math.log(2.0) / self.spread_half_life
         keep = xp.exp(-kappa * DT)
         spread = xp.sqrt((1.0 - keep * keep) / (2.0 * kappa))
-        return self.spread_home + (x - self.spread_home) * keep + self.spread_volatility * spread * z
+        return (
+            self.spread_home + (x - self.spread_home) * keep + self.spread_volatility * spread * z
+        )
 
     def _equity(self, xp: Any, s: Any, up: Any, rate: Any, log_spread: Any) -> dict[str, Any]:
         log_revenue = xp.log(xp.maximum(up.revenue.rate, 1e-3) / up.revenue.rate0)

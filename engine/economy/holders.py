@@ -175,4 +175,8 @@ class Holders(System):
         return {**found, "systemic": hit}
 
 
-_UNREPORTED = ("loss_in_book", "loss_banks", "loss_other")  # parts of an output, which gpu_loans gives too
+_UNREPORTED = (
+    "loss_in_book",
+    "loss_banks",
+    "loss_other",
+)  # parts of an output, which gpu_loans gives too

@@ -33,20 +33,36 @@ class Macro(System):
     us_share = parameter(0.70, "share", "assumption: of world AI capex spent in the US", ge=0, le=1)
     imports = parameter(0.50, "share", "assumption: of it imported, chiefly chips", ge=0, le=1)
     equity_wealth = parameter(
-        20_000.0, "USD bn", "assumption: AI equity held by US households, directly and in funds", ge=0
+        20_000.0,
+        "USD bn",
+        "assumption: AI equity held by US households, directly and in funds",
+        ge=0,
     )
     wealth_effect = parameter(
-        0.03, "USD/year for USD", "assumption: consumption from wealth, 2 to 4 cents in most studies", ge=0
+        0.03,
+        "USD/year for USD",
+        "assumption: consumption from wealth, 2 to 4 cents in most studies",
+        ge=0,
     )
     crunch_losses = parameter(
-        1.5, "USD for USD", "assumption: lending that a dollar of credit loss takes from spending", ge=0
+        1.5,
+        "USD for USD",
+        "assumption: lending that a dollar of credit loss takes from spending",
+        ge=0,
     )
     crunch_window = parameter(
-        [0.0, 0.004, 0.02], "1/year", "assumption: growth lost while funding is open, tight, shut", ge=0
+        [0.0, 0.004, 0.02],
+        "1/year",
+        "assumption: growth lost while funding is open, tight, shut",
+        ge=0,
     )
     noise = parameter(0.012, "1/year", "assumption: standard deviation of other growth", ge=0)
-    noise_reversion = parameter(1.0, "1/year", "assumption: a shock to growth halves in eight months", gt=0)
-    lag = parameter(2.0, "year", "assumption: from revenue to productivity and displaced work", gt=0)
+    noise_reversion = parameter(
+        1.0, "1/year", "assumption: a shock to growth halves in eight months", gt=0
+    )
+    lag = parameter(
+        2.0, "year", "assumption: from revenue to productivity and displaced work", gt=0
+    )
     productivity_gain = parameter(
         0.8, "1", "assumption: output gained for each dollar spent on AI, once it is learnt", ge=0
     )
@@ -94,7 +110,12 @@ class Macro(System):
         base = self._base()
 
         effect = s.effect + (up.funding.log_equity - s.effect) * DT
-        wealth = self.wealth_effect * self.equity_wealth / self.gdp_start * (up.funding.log_equity - effect)
+        wealth = (
+            self.wealth_effect
+            * self.equity_wealth
+            / self.gdp_start
+            * (up.funding.log_equity - effect)
+        )
         lost = (up.holders.loss - s.loss_before) / (self.gdp_start * DT)
         window = up.funding.window
         crunch = self.crunch_losses * lost + xp.where(

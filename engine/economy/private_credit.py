@@ -24,6 +24,7 @@ from .thresholds import (
     frye_jacobs_lgd,
     frye_jacobs_shift,
     gaussian_threshold,
+    hazard_quantile,
     hermite,
     student_tables,
 )
@@ -46,6 +47,7 @@ class Sector(Row):
         ge=0,
         le=5,
     )
+    ai = setting(False, "whether its debt counts as AI debt")
 
 
 class Rating(Row):
@@ -60,11 +62,11 @@ _SECTORS: list[dict[str, Any]] = [
     {"name": "any"},
     {"name": "software"},
     {"name": "it_services"},
-    {"name": "data_centre", "collateral": 0.3},
-    {"name": "neocloud_gpu", "collateral": 1.0},
-    {"name": "ai_labs_apps"},
-    {"name": "hardware_semis"},
-    {"name": "power_onsite"},
+    {"name": "data_centre", "collateral": 0.3, "ai": True},
+    {"name": "neocloud_gpu", "collateral": 1.0, "ai": True},
+    {"name": "ai_labs_apps", "ai": True},
+    {"name": "hardware_semis", "ai": True},
+    {"name": "power_onsite", "ai": True},
     {"name": "fibre_telecom"},
 ]
 _RATINGS: list[dict[str, Any]] = [
@@ -85,9 +87,7 @@ class PrivateCredit(System):
     book = setting(
         "book.csv", "the loans: a CSV file, looked for beside the config and among the shipped ones"
     )
-    new_book = setting(
-        "", "loans to come, in the same columns, by their start month; '' for none"
-    )
+    new_book = setting("", "loans to come, in the same columns, by their start month; '' for none")
     lending = parameter(
         [1.0, 0.8, 0.35],
         "share",
@@ -217,8 +217,17 @@ class PrivateCredit(System):
         """What is lent at the start, by each group, and the losses a month that stated hazards promise."""
         exposure = np.array([x.exposure for x in book.loans])
         by_group = np.add.reduceat(exposure, book.group_first)
-        lent = by_group[book.group_start == 0].sum() + sum(x.exposure for x in linked)
-        made: dict[str, Any] = {"lent_start": float(lent)}
+        ai = {s.name for s in self.sector if s.ai}
+        loans = [*book.loans, *linked]
+        old = sum(x.exposure for x in loans if x.start == 0)
+        new = sum(x.exposure for x in loans if x.start > 0)
+        made: dict[str, Any] = {
+            "lent_start": float(old),
+            "lent_linked": float(sum(x.exposure for x in linked if x.start > 0)),
+            "ai_start": float(sum(x.exposure for x in loans if x.start == 0 and x.sector in ai)),
+            "ai_new": float(sum(x.exposure for x in loans if x.start > 0 and x.sector in ai))
+            / max(float(new), 1e-9),
+        }
         if self.vintages:
             made["group_exposure"] = by_group
             made["at_start"] = int((book.group_start == 0).sum())
@@ -298,7 +307,7 @@ class PrivateCredit(System):
         if self.copula == "frailty":
             kept["frailty"] = self._frailty(xp, s.frailty, draw)
         book = {k: getattr(s, k) for k in BOOK if hasattr(s, k)}
-        lent = s.lent
+        lent = s.lent + xp.where(up.month == 1, self.lent_linked, 0.0)
         if self.vintages:
             entered = self._enter(xp, s.hazard, up, book, lent)
             lent = entered.pop("lent")
@@ -324,7 +333,8 @@ class PrivateCredit(System):
             stated = self._stated(xp, s.stated, up.month, clocks)
         return {
             **kept, **book, "hazard": clocks.hazard, "lent": lent, "loss": loss, "stated": stated,
-            "loss_share": loss / lent,
+            "loss_share": loss / lent, "lent_start": self.lent_start,
+            "ai_lent": self.ai_start + self.ai_new * (lent - self.lent_start),
         }  # fmt: skip
 
     def _stated(self, xp: Any, so_far: Any, month: Any, clocks: Any) -> Any:
@@ -391,7 +401,9 @@ class PrivateCredit(System):
         if self.stress:
             window = up.funding.window
             share = xp.where(
-                window < 0.5, self.lending[0], xp.where(window < 1.5, self.lending[1], self.lending[2])
+                window < 0.5,
+                self.lending[0],
+                xp.where(window < 1.5, self.lending[1], self.lending[2]),
             )
 
         def group(g: Any, a: Any) -> dict[str, Any]:
@@ -404,7 +416,12 @@ class PrivateCredit(System):
 
         first = xp.where(up.month == 1, self.at_start, self.started[up.month - 1])
         done = xp.loop(
-            first, self.started[up.month], group, since=book["since"], scale=book["scale"], lent=lent
+            first,
+            self.started[up.month],
+            group,
+            since=book["since"],
+            scale=book["scale"],
+            lent=lent,
         )
         return {"since": done.since, "scale": done.scale, "lent": done.lent}
 
@@ -433,7 +450,7 @@ class PrivateCredit(System):
             grown = xp.exp(z)
             x = 0.5 * (grown - 1.0 / grown) * xp.sqrt(self.nu) * path.scale
         else:
-            x = xp.ndtri(-xp.expm1(-hazard))
+            x = hazard_quantile(xp, xp.log(xp.maximum(hazard, 1e-30)))
         return (x - self.group_factor[g] * path.factor) / self.group_own[g]
 
     def loss_rate(self, xp: Any, market: Any, book: dict[str, Any], g: Any) -> Any:
@@ -447,7 +464,7 @@ class PrivateCredit(System):
             return self.group_lgd[g]
         rate = self._true_hazard(market.path, g) * xp.get(market.speed, self.group_pattern[g])
         if self.copula == "frailty":
-            quantile = xp.ndtri(-xp.expm1(-rate))
+            quantile = hazard_quantile(xp, xp.log(rate))
         else:
             quantile = self._quantile(xp, market.path, g, rate)
         unsecured = frye_jacobs_lgd(xp, quantile, self.group_shift[g])
@@ -466,18 +483,26 @@ class PrivateCredit(System):
         )
 
         def loan(i: Any, a: Any) -> dict[str, Any]:
-            row, g = self.maturity_loan[i], self.maturity_group[i]
+            g = self.maturity_group[i]
             _, now = self.clock(xp, market, book, g)
             hazard = self._true_hazard(market.path, g) * now
             more = hazard + jump * self.group_weight[g]
             odds = self._conditional(xp, market.path, g, hazard, more)
-            gone = self.draws.is_gone(xp, draw, market, book, row, g)
-            fails = (draw.uniform("refinance", index=i) < odds) & ~gone
-            lost = self.loan_exposure[row] * self.loss_rate(xp, market, book, g)
-            return {
-                "drawn": a.drawn + xp.where(fails, lost, 0.0),
-                "defaults": a.defaults + xp.where(fails, 1.0, 0.0),
-            }
+
+            def fails(d: Any) -> dict[str, Any]:
+                row = self.maturity_loan[i]
+                gone = self.draws.is_gone(xp, draw, market, book, row, g)
+                lost = self.loan_exposure[row] * self.loss_rate(xp, market, book, g)
+                return {
+                    "hit": d.hit & (odds < 0.0),
+                    "drawn": d.drawn + xp.where(gone, 0.0, lost),
+                    "defaults": d.defaults + xp.where(gone, 0.0, 1.0),
+                }
+
+            # few fail: what a failure costs is computed only where one does
+            hit = draw.uniform("refinance", index=i) < odds
+            d = xp.while_any(lambda d: d.hit, fails, hit=hit, drawn=a.drawn, defaults=a.defaults)
+            return {"drawn": d.drawn, "defaults": d.defaults}
 
         def once(a: Any) -> dict[str, Any]:
             sums = xp.loop(

@@ -16,7 +16,7 @@ class Generation(Row):
     price = parameter(
         2.1, "USD/GPU-hour", "assumption: on-demand rental at its release, or now", gt=0
     )
-    volatility = parameter(0.18, "1/year^0.5", "fact: h100_rental_vol", ge=0)
+    volatility = parameter(0.19, "1/year^0.5", "fact: h100_rental_vol", ge=0)
     efficiency = parameter(
         0.0,
         "log",
@@ -34,7 +34,7 @@ class Generation(Row):
 
 
 _GENERATIONS = [
-    {"name": "hopper", "price": 2.1, "volatility": 0.18, "installed": 0.60},
+    {"name": "hopper", "price": 2.1, "volatility": 0.19, "installed": 0.60},
     {
         "name": "blackwell",
         "price": 4.7,
@@ -106,7 +106,11 @@ class Rental(System):
     war_spread = parameter(0.25, "log", "assumption: standard deviation of the cut", ge=0)
     war_half_life = parameter(2.0, "year", "assumption: as oil stayed down after 2014", gt=0)
     sale_impact = parameter(
-        0.5, "1", "assumption: chi, share of a fire sale's price impact that rentals follow", ge=0, le=1
+        0.5,
+        "1",
+        "assumption: chi, share of a fire sale's price impact that rentals follow",
+        ge=0,
+        le=1,
     )
     decline = parameter(
         0.12,

@@ -12,7 +12,11 @@ from ..system import MAX_MONTHS
 PERIODS = MAX_MONTHS + 1  # entries of a schedule: months 0 (nothing), 1, ..., 240
 _MONTHS = np.arange(PERIODS)
 _FOLLOWS = {"take_or_pay": 0, "compute": 1, "grows": 2, "put": 3, "chip_order": 4}
-_RESOLD = ("take_or_pay", "compute", "grows")  # capacity that others can rent when its customer is gone
+_RESOLD = (
+    "take_or_pay",
+    "compute",
+    "grows",
+)  # capacity that others can rent when its customer is gone
 
 
 def level(total: float, first: int, lasting: int, ramp: int) -> NDArray[np.float64]:
@@ -29,7 +33,7 @@ def schedules(firms: Any) -> dict[str, Any]:
     columns = {
         f"firm_{k}": np.array([getattr(f, k) for f in rows])
         for k in (
-            "cash", "debt", "coupon", "capex", "ai_revenue", "margin", "cost_elasticity", "equity", "capacity",
+            "cash", "debt", "coupon", "capex", "dividend", "ai_revenue", "margin", "cost_elasticity", "equity", "capacity",
             "equity_share", "hazard", "spread", "lgd", "equity_beta", "volatility", "rental_beta", "window_beta", "capex_yield",
         )
     }  # fmt: skip

@@ -48,10 +48,17 @@ def settle(
         left = left - paid_interest
         paid_debt = xp.minimum(left, maturing)
         left = left - paid_debt
-        open_sum = (overdue - paid_overdue) + (lease - paid_lease) + (interest - paid_interest) + (maturing - paid_debt)
+        open_sum = (
+            (overdue - paid_overdue)
+            + (lease - paid_lease)
+            + (interest - paid_interest)
+            + (maturing - paid_debt)
+        )
         floor = firms.liquidity * firms.firm_cash[i]
         capex = xp.minimum(xp.get(plan.capex, i), xp.maximum(left - floor, 0.0)) * go_on
         left = left - capex
+        dividend = xp.minimum(xp.get(plan.dividend, i), xp.maximum(left - floor, 0.0)) * go_on
+        left = left - dividend
         payout = firms.payout * xp.maximum(left - firms.firm_target[i], 0.0) * go_on
         left = left - payout
         cash = left * go_on
@@ -84,7 +91,7 @@ def settle(
             "interest": paid_interest,
             "principal": paid_debt + paid_overdue + left * held,
             "capex": capex,
-            "shareholders": payout,
+            "shareholders": dividend + payout,
             "bankruptcy": outside + received - kept,
         }
         ledger = a.ledger
@@ -108,12 +115,26 @@ def settle(
             "from_network": a.from_network + network * (received + flows["vendor_equity"]),
             "from_all": a.from_all
             + network * (received + flows["vendor_equity"] + flows["customers"]),
+            "paid": a.paid + contracts,
+            "due": a.due + owes,
             "borrowed": a.borrowed + new_debt,
             "built": a.built + capex,
         }  # fmt: skip
 
     sums = dict.fromkeys(
-        ("lost", "standing", "ai_debt", "all_debt", "from_network", "from_all", "borrowed", "built"), 0.0
+        (
+            "lost",
+            "standing",
+            "ai_debt",
+            "all_debt",
+            "from_network",
+            "from_all",
+            "borrowed",
+            "built",
+            "paid",
+            "due",
+        ),
+        0.0,
     )
     return xp.loop(
         0, n, firm,
@@ -151,5 +172,3 @@ def shares_of(xp: Any, firms: Any, s: Any, done: Any) -> dict[str, Any]:
         "ai_debt": done.ai_debt,
         "reported_debt": done.all_debt,
     }
-
-

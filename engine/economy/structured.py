@@ -72,7 +72,7 @@ class Structured(System):
     )
 
     abs_loss = output("USD bn", "written down on tranches so far")
-    abs_owed = output("USD bn", "interest of tranches left unpaid", series=False)
+    abs_owed = output("USD bn", "interest of tranches left unpaid", metric=False, series=False)
     senior_hit = output("0 or 1", "whether any pool's most senior tranche was written down")
     spv_loss = output("USD bn", "lost on the debt of leased sites so far")
     spv_debt = output("USD bn", "debt of leased sites outstanding, without what gpu_loans holds")
@@ -93,11 +93,13 @@ class Structured(System):
             if t.promised > 0:
                 promise = f"{t.rating} promises {t.promised:.4g} in five years"
                 found[f"hit_{t.name}"] = Output(
-                    "0 or 1", f"whether {t.name} was written down; {promise}", series=False
+                    "0 or 1", f"whether {t.name} was written down; {promise}", metric=False, series=False
                 )
         for v in self.spv:
             if not v.linked:
-                found[f"loss_{v.name}"] = Output("USD bn", f"lost on {v.name} so far", series=False)
+                found[f"loss_{v.name}"] = Output(
+                    "USD bn", f"lost on {v.name} so far", metric=False, series=False
+                )
         return found
 
     def needs(self) -> tuple[str, ...]:
