@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
-from ..kernels import cache
 from ..kernels.arrays import ArrayNamespace
 from ..kernels.backends import native
 from ..kernels.backends.base import path_words
 from ..kernels.backends.numpy import bind
-from ..kernels.emit import emit, source
+from ..kernels.passes import optimize
 from ..kernels.program import Op, Program, walk
+from ..kernels.trace import trace
 from .explain import Model, observe
 from .simulate import Plan, as_economy, check_run, plan
 from .system import Economy, Output, System
@@ -284,16 +284,7 @@ def _compile(
 def _ahead(economy: Economy, dtype: str) -> float:
     """Put a native kernel into the cache; seconds. The kernel itself starts threads: not here, not in a thread."""
     start = time.perf_counter()
-    found = native.compiler()
-    if found is not None:
-        # traced where the kernel will be: a text names the lines that it came from, those of a caller too
-        program = plan(economy, "numpy", dtype).program
-        text = source(emit(program), "native", dtype == "float64")
-        flags = (*native.FLAGS, *native.target_flags())
-        name = cache.key(
-            text, " ".join(flags), native.compiler_identity(), native.processor()
-        )  # as NativeKernel names it
-        cache.fetch(f"native-{name}.so", lambda to: native._compile(found, flags, text, to))
+    native.library(optimize(trace(economy, dtype == "float64")), dtype)
     return time.perf_counter() - start
 
 

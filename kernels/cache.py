@@ -14,12 +14,14 @@ import shutil
 import stat
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 DEBUG_VARIABLE = "OVERBUILT_KERNEL_DEBUG"
 CACHE_VARIABLE = "OVERBUILT_CACHE"
+_KEEPING = threading.Lock()  # one file by label, whichever thread compiles
 
 
 @cache
@@ -80,7 +82,11 @@ def debug_text(label: str, program: str, text: str) -> str:
     where = os.environ.get(DEBUG_VARIABLE)
     if not where:
         return text
-    place = Path(where)
+    with _KEEPING:
+        return _kept_text(Path(where), label, program, text)
+
+
+def _kept_text(place: Path, label: str, program: str, text: str) -> str:
     place.mkdir(parents=True, exist_ok=True)
     print(f"---- overbuilt kernel {label}\n{program}", file=sys.stderr)
     head = f"// generated {key(text)}; edit below and run again: this file is compiled while the model is unchanged\n"

@@ -18,6 +18,7 @@ from .firm_tables import OWED, Contract, Firm, Rung
 from .schedules import PERIODS, schedules
 from .settlement import carry_over, settle, shares_of
 
+DOUBTED = 0.004  # a year's default intensity from which a firm's spread is reported by month
 STATE = (
     "cash", "debt", "coupon", "fresh", "value", "hazard", "limit", "overdue", "late", "alive",
 )  # fmt: skip
@@ -110,7 +111,10 @@ class Firms(System):
         found = super().outputs()
         for f in self.firm:
             found[f"defaulted_{f.name}"] = Output("0 or 1", f"{f.name} has defaulted", series=False)
-            found[f"spread_{f.name}"] = Output("bp", f"credit spread of {f.name}", metric=False)
+            doubted = f.hazard >= DOUBTED  # by month only where a default is in question
+            found[f"spread_{f.name}"] = Output(
+                "bp", f"credit spread of {f.name}", metric=False, series=doubted
+            )
         return found
 
     def check(self) -> list[str]:

@@ -74,7 +74,9 @@ class Fleet(System):
     def outputs(self) -> dict[str, Output]:
         found = super().outputs()
         for c in self.chip:
-            found[f"resale_{c.name}"] = Output("USD", f"a used {c.name} unit", metric=False)
+            found[f"resale_{c.name}"] = Output(
+                "USD", f"a used {c.name} unit", metric=False, series=c.age_start >= 0
+            )
         return found
 
     def fits(self, others: dict[str, System]) -> list[str]:

@@ -61,21 +61,23 @@ class GpuLoans(System):
     # fmt: on
 
     loss = output("USD bn", "lost by lenders so far")
-    loss_in_book = output("USD bn", "of it on loans in the private-credit book", metric=False)
-    loss_banks = output("USD bn", "of it by banks", metric=False)
+    loss_in_book = output("USD bn", "of it on loans in the private-credit book", metric=False, series=False)
+    loss_banks = output("USD bn", "of it by banks", metric=False, series=False)
     loss_other = output("USD bn", "of it by others outside the book", metric=False, series=False)
     balance = output("USD bn", "GPU loans outstanding")
     collateral = output(
-        "USD bn", "value of what is pledged, before this month's sales", metric=False
+        "USD bn", "value of what is pledged, before this month's sales", metric=False, series=False
     )
     interest = output("USD bn/year", "interest on the loans", metric=False, series=False)
     rounds = output("count", "rounds of this month's fire sale", metric=False)
     sold = output("units", "sold by force this month", metric=False)
-    sold_round2 = output("units", "of them in round 2 or later", metric=False)
+    sold_round2 = output("units", "of them in round 2 or later", metric=False, series=False)
     breaches = output("count", "loans in breach or called this month", metric=False)
-    units_sold = output("units", "sold by force so far")
-    spirals = output("count", "months so far whose sales went into a second round")
-    residual = output("USD bn", "breaches that the rounds left open, summed over months")
+    units_sold = output("units", "sold by force so far", series=False)
+    spirals = output("count", "months so far whose sales went into a second round", series=False)
+    residual = output(
+        "USD bn", "breaches that the rounds left open, summed over months", series=False
+    )
 
     def check(self) -> list[str]:
         return gpu_loan_tables.alone(self)
@@ -144,7 +146,7 @@ class GpuLoans(System):
         found = super().outputs()
         for m in self.market:
             found[f"impact_{m.name}"] = Output(
-                "log", f"impact of forced sales on {m.name}, as rentals see it", metric=False
+                "log", f"impact of forced sales on {m.name}", metric=False, series=False
             )
         return found
 

@@ -79,13 +79,19 @@ def processor() -> str:
         return platform.machine() + platform.processor()
 
 
-@memoize
-def compiler_identity() -> str:
+def _needed() -> str:
+    """The C++ compiler; BackendError where there is none."""
     found = compiler()
     if found is None:
         raise BackendError(f"no C++ compiler: {INSTALL}")
-    info = os.stat(os.path.realpath(found))
-    return f"{os.path.realpath(found)} {info.st_size} {info.st_mtime_ns}"
+    return found
+
+
+@memoize
+def compiler_identity() -> str:
+    path = os.path.realpath(_needed())
+    info = os.stat(path)
+    return f"{path} {info.st_size} {info.st_mtime_ns}"
 
 
 def status() -> Status:
@@ -108,24 +114,40 @@ def status() -> Status:
     )
 
 
+def library(program: Program, dtype: str) -> tuple[Path, bool]:
+    """The shared library of a program, and whether the cache had it; compiled if not, and never loaded.
+
+    It may be called from several threads at once. Raises BackendError where it cannot be compiled.
+    """
+    found, flags = _needed(), _flags()
+    text = cache.debug_text(f"native-{dtype}", str(program), emit(program))
+    full = source(text, "native", dtype == "float64")
+    return cache.fetch(_file_name(full), lambda to: _compile(found, flags, full, to))
+
+
+def is_cached(program: Program, dtype: str) -> bool:
+    """Whether the shared library of a program is in the cache."""
+    return cache.has(_file_name(source(emit(program), "native", dtype == "float64")))
+
+
+def _flags() -> tuple[str, ...]:
+    return (*FLAGS, *target_flags())
+
+
+def _file_name(text: str) -> str:
+    """The name in the cache: all that the library hangs on goes into it."""
+    return f"native-{cache.key(text, ' '.join(_flags()), compiler_identity(), processor())}.so"
+
+
 class NativeKernel:
     def __init__(self, program: Program, dtype: str) -> None:
         self.program, self.dtype = program, dtype
-        found = compiler()
-        if found is None:
-            raise BackendError(f"no C++ compiler: {INSTALL}")
-        text = cache.debug_text(f"native-{dtype}", str(program), emit(program))
-        full = source(text, "native", dtype == "float64")
-        flags = (*FLAGS, *target_flags())
-        name = (
-            "native-" + cache.key(full, " ".join(flags), compiler_identity(), processor()) + ".so"
-        )
-        path, self.cached = cache.fetch(name, lambda to: _compile(found, flags, full, to))
+        path, self.cached = library(program, dtype)
         self.chunk = 4096
         self.threads = thread_count()
         self.stamp = {
             "backend": "native",
-            "compiler": _version(found),
+            "compiler": _version(_needed()),
             "target": " ".join(target_flags()),
             "processor": hashlib.sha256(processor().encode()).hexdigest()[:12],
         }
@@ -221,15 +243,6 @@ def _compile(found: str, flags: tuple[str, ...], text: str, to: Path) -> None:
         raise BackendError(
             f"{Path(found).name} refused the kernel (exit {done.returncode}): {first.strip() or 'no message'}"
         )
-
-
-def is_cached(program: Program, dtype: str) -> bool:
-    """Whether a compiled kernel of this program is in the cache."""
-    full = source(emit(program), "native", dtype == "float64")
-    flags = (*FLAGS, *target_flags())
-    return cache.has(
-        "native-" + cache.key(full, " ".join(flags), compiler_identity(), processor()) + ".so"
-    )
 
 
 def compile(model: Model, program: Program, dtype: str) -> NativeKernel:
