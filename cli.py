@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from . import __version__
+from .engine.progress import Progress
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 BACKENDS = ("auto", "cuda", "jax", "native", "numpy")
@@ -204,7 +205,7 @@ def run(
     loaded = _load_to_run(scenario, overrides, events, (paths, seed, months, dtype, backend), out)
 
     def work() -> Any:
-        with _Progress(style == "table") as progress:
+        with Progress(style == "table") as progress:
             result = simulate(loaded, paths, seed, backend, dtype, months=months, progress=progress)
         if out is not None:
             result.save(out)
@@ -237,7 +238,7 @@ def run(
 def _profile(scenario: Any, paths: int, seed: int, backend: str, dtype: str, style: str) -> Any:
     from .engine.profile import MOST_PATHS, profile
 
-    with _Progress(style == "table", "timing the systems", "kernels") as progress:
+    with Progress(style == "table", "timing the systems", "kernels") as progress:
         return profile(
             scenario, min(paths, MOST_PATHS), seed, backend, dtype,
             progress=lambda done, total, _: progress(done, total, 0.0),
@@ -287,7 +288,7 @@ def claims(
         _fail(list(dict.fromkeys(problems)), BAD_INPUT)
 
     def work() -> Any:
-        with _Progress(style == "table") as progress:
+        with Progress(style == "table") as progress:
             return evaluate(loaded, paths, seed, backend, dtype, progress, months=months)
 
     found = _attempt(work)
@@ -374,7 +375,7 @@ def sanity(paths: int, seed: int, backend: str, overrides: tuple[str, ...], styl
         _fail(problems, BAD_INPUT)
 
     def work() -> Any:
-        with _Progress(style == "table") as progress:
+        with Progress(style == "table") as progress:
             return judge(paths, seed, backend, wanted, progress)
 
     findings = _attempt(work)
@@ -458,45 +459,6 @@ def backends(scenario: str) -> None:
     from .engine.tables import print_backends
 
     print_backends(_load_or_fail(scenario))
-
-
-class _Progress:
-    """A progress bar on standard error: paths per second and time left. Silent when not a terminal."""
-
-    def __init__(self, wanted: bool, doing: str = "simulating", what: str = "paths") -> None:
-        self.shown = wanted and sys.stderr.isatty()
-        self.doing, self.what = doing, what
-        self.bar: Any = None
-        self.task: Any = None
-
-    def __enter__(self) -> _Progress:
-        if self.shown:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self.bar = Progress(
-                TextColumn(self.doing),
-                BarColumn(),
-                TextColumn("{task.completed:,.0f} of {task.total:,.0f} " + self.what),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self.bar.start()
-        return self
-
-    def __call__(self, done: int, total: int, seconds: float) -> None:
-        if self.bar is None:
-            return
-        rate = f"{done / seconds:,.0f} a second" if seconds else ""
-        if self.task is None:
-            self.task = self.bar.add_task("simulate", total=total, rate=rate)
-        self.bar.update(self.task, completed=done, rate=rate)
-
-    def __exit__(self, *exception: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any
 
 from ..kernels.namespace import Fields
+from ..kernels.ops import KINDS, kind_of
 from ..kernels.trace import Symbol, trace
 from .locate import CONFIGS
 from .scenario import Scenario
@@ -198,11 +199,10 @@ class _Listening(Economy):
 
 
 def _kind(value: Any) -> str:
-    words = {"f": "real", "i": "integer", "u": "bits", "m": "mask"}
     if not isinstance(value, Symbol):
-        return {int: "integer", bool: "mask"}.get(type(value), "real")
+        return KINDS[kind_of(value)]
     length = value.value.length
-    return words[value.value.kind] + (f"[{length}]" if length else "")
+    return KINDS[value.value.kind] + (f"[{length}]" if length else "")
 
 
 def observe(model: Model) -> dict[str, Traffic]:

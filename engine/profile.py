@@ -20,17 +20,15 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
-from ..kernels.arrays import ArrayNamespace
 from ..kernels.backends import native
-from ..kernels.backends.base import path_words
-from ..kernels.backends.numpy import bind
 from ..kernels.passes import optimize
 from ..kernels.program import Op, Program, walk
 from ..kernels.trace import trace
 from .explain import Model, observe
+from .record import record
 from .simulate import Plan, as_economy, check_run, plan
 from .system import Economy, Output, System
-from .tables import console, number
+from .tables import GRID, console, number
 
 SAMPLE = 63  # paths; odd, so that a median is a value that occurs: a mask, a regime
 COMPILERS = 2  # at a time: each is a process of its own
@@ -139,16 +137,12 @@ def first_month(economy: Economy, seed: int = 0) -> Values:
 
     One path's draws, met again every month, would drive the economy far from where it lives.
     """
-    xp = ArrayNamespace(np, True, path_words(0, SAMPLE), seed)
-    inputs = bind(economy, xp, np.float64)
-    with np.errstate(all="ignore"):
-        state = {k: xp.full(v) for k, v in economy.init(xp, inputs).items()}
-        _, seen = economy.step(xp, inputs, state, np.int32(1))
+    month = next(record(economy, seed, 0, SAMPLE, 1))
     found: Values = {key: {} for key in economy.systems}
-    for name, value in seen.items():
+    for name, value in month.seen.items():
         key, _, own = name.partition(".")
-        middle = np.sort(xp.full(value), axis=-1)[..., SAMPLE // 2]
-        found[key][own] = Still(middle, uniform=name not in state and np.ndim(value) == 0)
+        middle = np.sort(value, axis=-1)[..., SAMPLE // 2] if value.ndim else value
+        found[key][own] = Still(middle, uniform=name not in month.before and not value.ndim)
     return found
 
 
@@ -306,7 +300,7 @@ def _run(
 def print_profile(found: Profile) -> None:
     """A line for each system in the order of flow, 100 columns, and what was measured."""
     screen = console()
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(**GRID)
     table.add_column("system", no_wrap=True)
     for name in ("seconds\nheld", "ns per\npath-month", "share\nof time", "opera-\ntions", "compile\nseconds"):  # fmt: skip
         table.add_column(name, justify="right", no_wrap=True)

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels.arrays import ArrayColumn, ArrayNamespace
+from ..kernels.arrays import ArrayNamespace
 from ..kernels.backends.base import path_words
+from ..kernels.backends.numpy import bind
 from .system import Economy
 
 
@@ -28,14 +29,12 @@ class Month:
 def record(economy: Economy, seed: int, first: int, count: int, months: int) -> Iterator[Month]:
     """The months of paths first, ..., first + count - 1, in float64, one after another."""
     xp = ArrayNamespace(np, True, path_words(first, count), seed)
-    inputs: dict[str, Any] = {k: np.float64(v) for k, v in economy.reals.items()}
-    inputs |= {k: np.int32(v) for k, v in economy.ints.items()}
-    inputs |= {k: ArrayColumn(np, np.asarray(v)) for k, v in economy.columns.items()}
+    inputs = bind(economy, xp, np.float64)
     with np.errstate(all="ignore"):
-        start = economy.init(xp, inputs)
-        state = {k: xp.full(v) if np.ndim(v) < 2 else v for k, v in start.items()}
-        for number in range(1, months + 1):
-            before = {k: np.array(v) for k, v in state.items()}
+        state = {k: xp.full(v) for k, v in economy.init(xp, inputs).items()}
+    for number in range(1, months + 1):
+        before = {k: np.array(v) for k, v in state.items()}
+        with np.errstate(all="ignore"):
             new, seen = economy.step(xp, inputs, dict(state), np.int32(number))
-            state = {k: xp.full(v) if np.ndim(v) < 2 else v for k, v in new.items()}
-            yield Month(number, before, {k: np.asarray(v) for k, v in seen.items()})
+            state = {k: xp.full(v) for k, v in new.items()}
+        yield Month(number, before, {k: np.asarray(v) for k, v in seen.items()})

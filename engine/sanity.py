@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .scenario import Scenario, load
-from .simulate import BLOCK, plan
+from .simulate import plan
+from .statistics import BLOCK
 from .validate import ConfigError
 
 SCENARIOS = ("exponential", "linear", "base")

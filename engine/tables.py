@@ -28,6 +28,7 @@ BY_YEAR = (
     "private_credit.loss",
 )
 
+GRID: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)}
 _PLAIN: dict[str, Any] = {
     "title_justify": "left",
     "title_style": "",

@@ -14,9 +14,7 @@ from rich.table import Table
 
 from .explain import Fact, Model, describe, folded, numbers, overview, plain, row_names, short_names
 from .simulate import as_economy
-from .tables import WIDTH, console
-
-_GRID: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)}
+from .tables import GRID, WIDTH, console
 
 
 def _value(x: Any) -> str:
@@ -34,7 +32,7 @@ def _value(x: Any) -> str:
 def print_overview(model: Model) -> None:
     """A line for each system, 100 columns."""
     screen = console()
-    table = Table(**_GRID)
+    table = Table(**GRID)
     table.add_column("system")
     for name in ("own", "facts", "tables", "cited"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -84,13 +82,13 @@ def print_system(model: Model, key: str) -> None:
         _print_rows(screen, table)
     if about["reports"]:
         _section(screen, "reports")
-        grid = Table(**_GRID, show_header=False)
+        grid = Table(**GRID, show_header=False)
         for line in _reports(about["reports"], tables):
             grid.add_row(*map(escape, line))
         screen.print(grid)
     for heading, side in (("reads of this month", "above"), ("reads of last month", "below")):
         _section(screen, heading)
-        grid = Table(**_GRID, show_header=False)
+        grid = Table(**GRID, show_header=False)
         for system, names in about[side].items():
             grid.add_row(*map(escape, (system, ", ".join(short_names(names, tables)))))
         screen.print(grid if about[side] else "nothing", style="" if about[side] else "dim")
@@ -128,7 +126,7 @@ def _section(screen: Console, heading: str, more: str = "") -> None:
 
 def _fields(lines: list[dict[str, Any]]) -> Table:
     """Parameters or settings: name, value, unit or choices, basis; the default where it is another."""
-    grid = Table(**_GRID, show_header=False)
+    grid = Table(**GRID, show_header=False)
     for share in (None, None, None, 1):
         grid.add_column(ratio=share, no_wrap=share is None)
     for line in lines:
@@ -162,7 +160,7 @@ def _print_rows(screen: Console, table: dict[str, Any]) -> None:
         while names and (not block or used + width[names[0]] <= WIDTH):
             used += width[names[0]]
             block.append(names.pop(0))
-        grid = Table(**_GRID, header_style="dim")
+        grid = Table(**GRID, header_style="dim")
         for n in ("name", *block):
             right = all(numbers(r[n]) for r in table["rows"])
             grid.add_column(n.replace("_", "_\n"), justify="right" if right else "left")
@@ -177,7 +175,7 @@ def _print_rows(screen: Console, table: dict[str, Any]) -> None:
     screen.print(Padding(_legend(fields), (0, 0, 0, 2)), style="dim")
     sources = [(r["name"], r["source"]) for r in table["rows"] if r.get("source")]
     if sources:
-        grid = Table(**_GRID, show_header=False)
+        grid = Table(**GRID, show_header=False)
         for name, text in sources:
             grid.add_row(escape(name), escape(text))
         screen.print(Padding(grid, (0, 0, 0, 2)), style="dim")
@@ -194,7 +192,7 @@ def _width(heading: str, cells: list[str]) -> int:
 
 
 def _legend(fields: list[dict[str, Any]]) -> Table:
-    grid = Table(**_GRID, show_header=False)
+    grid = Table(**GRID, show_header=False)
     for line in fields:
         grid.add_row(escape(line["name"]), escape(_unit(line)), _basis(line))
     return grid

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .namespace import Fields, Namespace
-from .ops import OPS, Op
+from .ops import OPS, Op, kind_of
 from .philox import philox4x32, stream_id
 
 
@@ -157,10 +157,9 @@ class ArrayNamespace(Namespace):
         return old if new is old else self.np.where(mask, new, old)
 
     def _carry(self, carry: dict[str, Any]) -> dict[str, Any]:
-        kinds = {int: "i", bool: "m"}
-        return {k: self._scalar(v, kinds.get(type(v), "f")) for k, v in carry.items()}
+        return {k: self._scalar(v, kind_of(v)) for k, v in carry.items()}
 
     def full(self, x: Any) -> Any:
         """A per-path value of a uniform one."""
-        x = self._scalar(x, {int: "i", bool: "m"}.get(type(x), "f"))
+        x = self._scalar(x, kind_of(x))
         return x if x.ndim else self.np.broadcast_to(x, (self.paths,))

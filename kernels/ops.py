@@ -14,6 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+KINDS = {"f": "real", "i": "integer", "u": "bits", "m": "mask"}
+"""The kinds in words."""
+
+
+def kind_of(number: Any) -> str:
+    """The kind of a Python number: i, m or f."""
+    return {int: "i", bool: "m"}.get(type(number), "f")
+
 
 @dataclass(frozen=True, slots=True)
 class Op:

@@ -141,10 +141,15 @@ _LARGEST_64 = 1.7976931348623157e308
 
 
 def _poly(x: Any, coefficients: Coefficients) -> Any:
-    """Horner's rule, lowest order first; a long sum in two halves, which rounds half as often."""
+    """A polynomial, lowest order first; a long sum in two halves, which rounds half as often."""
     if len(coefficients) > 9:
         square = x * x
         return _poly(square, coefficients[::2]) + x * _poly(square, coefficients[1::2])
+    return horner(x, coefficients)
+
+
+def horner(x: Any, coefficients: Coefficients) -> Any:
+    """A polynomial by Horner's rule, lowest order first."""
     y: Any = coefficients[-1]
     for c in coefficients[-2::-1]:
         y = y * x + c
@@ -184,6 +189,18 @@ def ndtr(xp: Any, x: Any) -> Any:
     the smallest normal number; 0 and 1 at the infinities.
     """
     tail = _upper_tail(xp, xp.abs(x))
+    return xp.where(x < 0.0, tail, 1.0 - tail)
+
+
+def ndtr_plain(xp: Any, x: Any) -> Any:
+    """The normal distribution function with exp(-x^2/2) taken as it stands, a third cheaper than ``ndtr``.
+
+    The exponent's rounding stays in the lower tail: relative error at most 4 + x^2 ulp. For ratios and odds
+    that a model's assumptions blur far more.
+    """
+    top, bottom = _TAIL_64 if xp.float64 else _TAIL_32
+    y = xp.minimum(xp.abs(x), 37.0 if xp.float64 else 12.5)
+    tail = xp.exp(-0.5 * y * y) * (_poly(y, top) / _poly(y, bottom))
     return xp.where(x < 0.0, tail, 1.0 - tail)
 
 

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, NoReturn, Protocol
 
 from .namespace import Fields, Namespace
-from .ops import OPS
+from .ops import KINDS, OPS, kind_of
 from .philox import stream_id
 from .program import ArrayError, Block, Loop, Op, Program, Statement, Value, While, verify
 
@@ -47,10 +47,13 @@ def _is_ours(filename: str) -> bool:
 
 
 def model_line() -> str:
-    """``file:line`` of the innermost frame outside this package: the model's own line."""
+    """``file:line`` of the innermost frame outside this package: the model's own line.
+
+    What ``trace`` adds itself, a parameter that is read, has none: who called it is not part of the model.
+    """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and _is_ours(frame.f_code.co_filename):
-        frame = frame.f_back
+        frame = frame.f_back if frame.f_code is not trace.__code__ else None
     if frame is None:
         return ""
     path = frame.f_code.co_filename
@@ -58,7 +61,8 @@ def model_line() -> str:
 
 
 def refuse(message: str) -> NoReturn:
-    raise TraceError(f"{model_line()}: {message}")
+    line = model_line()
+    raise TraceError(f"{line}: {message}" if line else message)
 
 
 class Symbol:
@@ -259,8 +263,7 @@ class Tracer(Namespace):
         got = tuple(s.value.kind for s in filled)
         result = op.signature(got)
         if result is None:
-            words = {"f": "real", "i": "integer", "u": "bits", "m": "mask"}
-            have = ", ".join(words[k] for k in got)
+            have = ", ".join(KINDS[k] for k in got)
             refuse(
                 f"{name}({have}) does not fit: convert with xp.to_real, xp.to_int or xp.where first"
             )
@@ -407,10 +410,7 @@ class Tracer(Namespace):
         return Fields(dict(results), "loop value")
 
     def _carry(self, carry: dict[str, Any]) -> dict[str, Symbol]:
-        return {
-            k: self._symbol(v, "i" if type(v) is int else "m" if type(v) is bool else "f")
-            for k, v in carry.items()
-        }
+        return {k: self._symbol(v, kind_of(v)) for k, v in carry.items()}
 
     def _views(self, like: dict[str, Symbol], varying: dict[str, bool]) -> dict[str, Symbol]:
         return {
@@ -437,6 +437,14 @@ def _ids(symbols: dict[str, Symbol]) -> tuple[Value, ...]:
     return tuple(s.value for s in symbols.values())
 
 
+def _returned(xp: Tracer, name: str, x: Any, kind: str) -> Symbol:
+    """What the model returns as ``name``; no line belongs to it, so what is wrong with it names the variable."""
+    try:
+        return xp._symbol(x, kind)
+    except TraceError as error:
+        raise TraceError(f"{name}: {error}") from None
+
+
 def trace(model: Model, float64: bool) -> Program:
     """The model's program, verified but not yet optimized."""
     xp = Tracer(float64)
@@ -451,7 +459,7 @@ def trace(model: Model, float64: bool) -> Program:
         inputs[name] = xp._emit("iparam", (), "i", i)[0]
     for i, (name, kind) in enumerate(columns):
         inputs[name] = TracedColumn(xp, i, kind)
-    start = xp._carry(model.init(xp, inputs))
+    start = {k: _returned(xp, k, x, kind_of(x)) for k, x in model.init(xp, inputs).items()}
     init = Block(tuple(xp.blocks.pop()), _ids(start))
     state = xp._views(start, dict.fromkeys(start, True))
     month = Symbol(xp, xp._value("i", False))
@@ -459,10 +467,10 @@ def trace(model: Model, float64: bool) -> Program:
     new, seen = model.step(xp, inputs, dict(state), month)
     outs: dict[str, Symbol] = {}
     for name, old in start.items():
-        outs[name] = xp._symbol(new[name], old.value.kind)
+        outs[name] = _returned(xp, name, new[name], old.value.kind)
         if (outs[name].value.kind, outs[name].value.length) != (old.value.kind, old.value.length):
             raise TraceError(f"{name}: the step returns another kind of value than init")
-    reported = [xp._symbol(seen[name], "f") for name in (*model.metrics, *model.series)]
+    reported = [_returned(xp, k, seen[k], "f") for k in (*model.metrics, *model.series)]
     for name, s in zip((*model.metrics, *model.series), reported, strict=True):
         if s.value.kind not in "fi" or s.value.length:
             raise TraceError(

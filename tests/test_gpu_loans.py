@@ -26,7 +26,7 @@ LOANS: list[dict[str, Any]] = GpuLoans().values()["loan"]
 PLEDGES: list[dict[str, Any]] = GpuLoans().values()["pledge"]
 NAMES = [x["name"] for x in LOANS]
 MORE = [f"{k}_{f}" for f in FIRMS for k in ("balance", "margin", "principal", "repaid")]
-MORE += ["spv_balance_xai", "interest", "loss_other"]
+MORE += ["spv_balance_xai", *(k for k, o in GpuLoans().outputs().items() if not o.series)]
 
 
 def monthly(name: str, **values: Any) -> System:
@@ -49,7 +49,7 @@ def monthly(name: str, **values: Any) -> System:
 
 
 class Probe(System):
-    """Reports what firms would read."""
+    """Reports what firms would read, and what is not reported by month."""
 
     def outputs(self) -> dict[str, Output]:
         return {k: Output("USD bn", "of gpu_loans", metric=False) for k in MORE}

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from overbuilt.engine.scenario import load
+from overbuilt.engine.simulate import plan
 from overbuilt.engine.system import Economy, EconomyError, System, output, parameter
 from overbuilt.kernels import cache, passes
 from overbuilt.kernels.backends import cuda, native
@@ -249,6 +251,8 @@ def test_what_a_step_returns() -> None:
     assert re.search(r"lacking\.x.*kind", refusal(lambda s: rest(s) | {"x": s.i, "y": 1.0}))
     assert re.search(r"lacking\.y.*number", refusal(lambda s: rest(s) | {"x": s.x, "y": s.x < 0}))
     assert re.search(r"lacking\.y.*number", refusal(lambda s: rest(s) | {"x": s.x, "y": s.a}))
+    assert re.search(r"^lacking\.x: NoneType", refusal(lambda s: rest(s) | {"x": None, "y": 1.0}))
+    assert re.search(r"^lacking\.y: str", refusal(lambda s: rest(s) | {"x": s.x, "y": "1"}))
 
 
 @pytest.mark.parametrize("case", ["fresh", "shared", "old"])
@@ -723,6 +727,31 @@ def test_the_text_is_the_same_every_time_and_in_both_precisions() -> None:
     first = emit(optimize(trace(jump_model(), False)))
     assert emit(optimize(trace(jump_model(), False))) == first
     assert emit(optimize(trace(jump_model(), True))) == first
+
+
+def test_the_text_does_not_tell_who_traced() -> None:
+    """Parameters, constants of the state and of what is reported belong to no line of the model."""
+
+    def step(xp: Any, inputs: Any, state: Any, month: Any) -> dict[str, Any]:
+        x = state["x"] + inputs["a"] * inputs["n"]
+        return {"x": x, "fixed": 2.0, "price": 3.0}
+
+    init = lambda xp, inputs: {"x": inputs["a"], "fixed": 1.0}  # noqa: E731
+    model = FunctionModel(step, ["price", "fixed"], init=init, reals={"a": 1.0, "n": 2.0})
+    raw = trace(model, False)
+    elsewhere = trace(model, False)
+    assert str(raw) == str(elsewhere)
+    assert emit(optimize(raw)) == emit(optimize(elsewhere))
+    lines = {s.line for b in (raw.init, raw.step) for s in b.statements}
+    own = step.__code__.co_firstlineno + 1
+    assert lines == {"", f"tests/{HERE}:{own}"}
+
+
+def test_a_shipped_scenario_is_named_alike_wherever_it_is_traced() -> None:
+    """What ``overbuilt backends`` looks for in the cache is what ``simulate`` compiles."""
+    economy = load("textbook").economy
+    here = emit(optimize(trace(economy, False)))
+    assert here == emit(plan(economy, "numpy").program)
 
 
 @pytest.fixture

@@ -40,4 +40,22 @@ FLOW: tuple[type[System], ...] = (
 
 SYSTEMS: dict[str, type[System]] = {s.key(): s for s in FLOW}
 
-__all__ = ["FLOW", "SYSTEMS", *(s.__name__ for s in FLOW)]
+__all__ = [
+    "FLOW",
+    "SYSTEMS",
+    "Claims",
+    "Compute",
+    "Cycle",
+    "Firms",
+    "Fleet",
+    "Funding",
+    "GpuLoans",
+    "Holders",
+    "Macro",
+    "PrivateCredit",
+    "Rental",
+    "Revenue",
+    "Shocks",
+    "Stress",
+    "Structured",
+]

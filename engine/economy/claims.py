@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from ...kernels.ops import kind_of
 from ...kernels.trace import TraceError, trace
 from ..system import Economy, Output, Row, Rows, System, rows, setting, table
 from ..validate import ConfigError, near, shown
@@ -222,7 +223,7 @@ def _kind(x: Any) -> str:
     if traced is not None:
         return "a" if traced.length else str(traced.kind)
     if not hasattr(x, "dtype"):
-        return {bool: "m", int: "i"}.get(type(x), "f")
+        return kind_of(x)
     return "a" if x.ndim == 2 else {"b": "m", "i": "i", "f": "f"}.get(x.dtype.kind, "u")
 
 

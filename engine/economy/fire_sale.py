@@ -40,7 +40,8 @@ class Terms:
     """What a sale does not change. Columns are read at a loan's number.
 
     covenant: column of shares. payer: column of places in ``cash``. pressure: by generation, the impact of
-    one unit, lambda/depth. tolerance: a breach up to this share of V is let pass.
+    one unit, lambda/depth. tolerance: a breach up to this share of V is let pass, and so is what cash leaves open
+    of a cure, up to this share of it.
     """
 
     loans: int
@@ -135,6 +136,8 @@ def _offers(xp: Any, terms: Terms, prices: Sequence[Any], called: Any, a: Any) -
         # a borrower whose loan is called pays no more
         from_cash = xp.where(is_called, 0.0, xp.minimum(short - from_reserve, cash))
         still = short - from_reserve - from_cash
+        # a debt that the reserve just covers is no reason to sell: which way rounding falls would decide it
+        still = xp.where(still > terms.tolerance * short, still, 0.0)
         wanted = still / (1.0 - terms.covenant[i])
         everything = (still > 0.0) & (is_called | (wanted > 0.5 * value))
         share = xp.where(everything, 1.0, wanted / xp.maximum(value, 1e-30))

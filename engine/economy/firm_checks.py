@@ -62,12 +62,12 @@ def beside(firms: Any, others: dict[str, System]) -> list[str]:
     found: list[str] = []
     if "revenue" in others:
         companies = {c.name: c.revenue_2025 for c in others["revenue"].company}
-        for f in firms.firm:
-            if f.seller and f.seller not in companies:
-                found.append(
-                    f"firms.firm.{f.name}.seller = {shown(f.seller)}: should be a row of revenue.company"
-                    f"{near(f.seller, list(companies))}"
-                )
+        found += [
+            f"firms.firm.{f.name}.seller = {shown(f.seller)}: should be a row of revenue.company"
+            f"{near(f.seller, list(companies))}"
+            for f in firms.firm
+            if f.seller and f.seller not in companies
+        ]
         for name, whole in companies.items():
             parts = sum(f.ai_revenue for f in firms.firm if f.seller == name)
             if parts > whole * (1 + 1e-9):

@@ -147,9 +147,8 @@ class Firms(System):
             for k, column in columns.items():
                 made[k] = xp.set(made[k], i, column[i])
             made["limit"] = xp.set(made["limit"], i, -xp.log(tries[i]))
-        zeros = {f"defaulted_{f}": 0.0 for f in self.names}
         return {
-            **made, **zeros, "patience": -xp.log(draw.uniform("patience")), "pressure": 0.0, "unpaid": xp.array(max(len(self.owed), 1), 0.0),
+            **made, "patience": -xp.log(draw.uniform("patience")), "pressure": 0.0, "unpaid": xp.array(max(len(self.owed), 1), 0.0),
             "given": xp.array(len(self.contract), 0.0), "equity_before": 0.0, "debt_loss": 0.0,
             "state_support": 0.0, "raised_lately": 0.0, "capex_lately": self.capex_start,
         }  # fmt: skip
@@ -183,7 +182,7 @@ class Firms(System):
         for i, f in enumerate(self.names):
             dead = 1.0 - xp.get(done.alive, i)
             seen[f"defaulted_{f}"] = dead
-            seen[f"defaults_now_{f}"] = dead - getattr(s, f"defaulted_{f}")
+            seen[f"defaults_now_{f}"] = xp.get(done.fell, i)
             seen[f"cash_{f}"] = xp.get(done.cash, i)
             seen[f"arrears_{f}"] = xp.get(done.late, i)
             seen[f"debt_{f}"] = xp.get(done.debt, i)

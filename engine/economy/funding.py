@@ -91,7 +91,7 @@ class Funding(System):
     calm_drawdown = parameter(
         0.10,
         "share",
-        "assumption: below a peak that troubles nobody; NASDAQ's median drawdown",
+        "assumption: below a peak that troubles nobody",
         ge=0,
         lt=1,
     )

@@ -61,7 +61,9 @@ class GpuLoans(System):
     # fmt: on
 
     loss = output("USD bn", "lost by lenders so far")
-    loss_in_book = output("USD bn", "of it on loans in the private-credit book", metric=False, series=False)
+    loss_in_book = output(
+        "USD bn", "of it on loans in the private-credit book", metric=False, series=False
+    )
     loss_banks = output("USD bn", "of it by banks", metric=False, series=False)
     loss_other = output("USD bn", "of it by others outside the book", metric=False, series=False)
     balance = output("USD bn", "GPU loans outstanding")

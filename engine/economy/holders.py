@@ -103,11 +103,11 @@ class Holders(System):
                 problems.append(
                     f"holders.share: drifts of {name} sum to {drift:g}; they should sum to 0"
                 )
-        for i in self.instrument:
-            if i.loss.count(".") != 1:
-                problems.append(
-                    f"holders.instrument.{i.name}.loss = {shown(i.loss)}: should be system.variable"
-                )
+        problems += [
+            f"holders.instrument.{i.name}.loss = {shown(i.loss)}: should be system.variable"
+            for i in self.instrument
+            if i.loss.count(".") != 1
+        ]
         if self.lender not in holders:
             problems.append(
                 f"holders.lender = {shown(self.lender)}: should be a row of holders.holder{near(self.lender, holders)}"

@@ -13,23 +13,22 @@ from typing import Any
 import numpy as np
 
 from ...kernels.namespace import Fields
-from ..book import Layout, Loan, arrange, homogeneous, read_book, streams
+from ..book import Loan, arrange, homogeneous, read_book
 from ..locate import find_file
-from ..system import DT, MAX_MONTHS, Row, System, output, parameter, rows, setting
+from ..system import DT, Row, System, output, parameter, rows, setting
 from ..validate import ConfigError, shown
-from .loan_draws import LAST_END, Each, Order
+from .credit_columns import columns, lending
+from .loan_draws import Each, Order
 from .thresholds import (
     NEVER,
     chi_square,
     frye_jacobs_lgd,
-    frye_jacobs_shift,
     gaussian_threshold,
     hazard_quantile,
     hermite,
     student_tables,
 )
 
-DRIVERS = ("rental", "spread", "window", "displacement")
 BOOK = (
     "at", "exposure", "tag", "gap", "next", "beyond", "low", "high", "since", "scale", "drawn",
     "defaults",
@@ -211,72 +210,7 @@ class PrivateCredit(System):
         self.pairs = pairs.astype(np.int32)
         self.slots = int(2 * pairs.sum())
         tables = student_tables(self.nu) if self.copula == "student_t" else {}
-        return self._columns(book) | self._lending(book, linked) | tables
-
-    def _lending(self, book: Layout, linked: list[Loan]) -> dict[str, Any]:
-        """What is lent at the start, by each group, and the losses a month that stated hazards promise."""
-        exposure = np.array([x.exposure for x in book.loans])
-        by_group = np.add.reduceat(exposure, book.group_first)
-        ai = {s.name for s in self.sector if s.ai}
-        loans = [*book.loans, *linked]
-        old = sum(x.exposure for x in loans if x.start == 0)
-        new = sum(x.exposure for x in loans if x.start > 0)
-        made: dict[str, Any] = {
-            "lent_start": float(old),
-            "lent_linked": float(sum(x.exposure for x in linked if x.start > 0)),
-            "ai_start": float(sum(x.exposure for x in loans if x.start == 0 and x.sector in ai)),
-            "ai_new": float(sum(x.exposure for x in loans if x.start > 0 and x.sector in ai))
-            / max(float(new), 1e-9),
-        }
-        if self.vintages:
-            made["group_exposure"] = by_group
-            made["at_start"] = int((book.group_start == 0).sum())
-        if self.stress:
-            ends = np.array([x.end for x in book.loans])
-            group = np.repeat(np.arange(self.groups), book.group_size)
-            lgd = np.array([x.lgd for x in book.loans])
-            hazard, start = -np.log1p(-book.group_pd[group]), book.group_start[group]
-            stated = np.zeros((MAX_MONTHS + 1, self.patterns))
-            for t in range(1, MAX_MONTHS + 1):
-                alive = (start < t) & (ends >= t) if self.vintages else ends >= t
-                left = alive * exposure * lgd * hazard * np.exp(-hazard * (t - start) * DT)
-                np.add.at(stated[t], book.group_pattern[group], left)
-            made["stated_rate"] = stated.ravel()
-        return made
-
-    def _columns(self, book: Layout) -> dict[str, Any]:
-        loans = book.loans
-        made: dict[str, Any] = {
-            "group_first": book.group_first,
-            "group_size": book.group_size,
-            "group_hazard": -np.log1p(-book.group_pd),
-            "group_pattern": book.group_pattern,
-            "group_factor": np.sqrt(book.group_rho),
-            "group_own": np.sqrt(1.0 - book.group_rho),
-            "started": book.started,
-            "loan_exposure": np.array([x.exposure for x in loans]),
-            "loan_end": np.minimum([x.end for x in loans], LAST_END),
-        }
-        heads = [loans[i] for i in book.group_first]
-        made["group_lgd"] = np.array([x.lgd for x in heads])
-        if self.method == "order":
-            made["group_pairs"] = self.pairs
-            made["group_slot"] = 2 * (np.cumsum(self.pairs) - self.pairs)
-        if self.method == "each":
-            made["loan_stream"] = streams([x.loan for x in loans])
-        if self.stress:
-            collateral = {s.name: s.collateral for s in self.sector}
-            weight = {r.name.upper(): r.refinancing for r in self.rating}
-            made |= {
-                **{f"beta_{k}": book.patterns[:, j].copy() for j, k in enumerate(DRIVERS)},
-                "group_collateral": np.array([collateral[x.sector] for x in heads]),
-                "group_shift": np.array([frye_jacobs_shift(x.pd, x.lgd, x.rho) for x in heads]),
-                "group_weight": np.array([weight[x.rating] for x in heads]),
-                "matures": book.matures,
-                "maturity_loan": book.maturity_loan,
-                "maturity_group": book.maturity_group,
-            }
-        return made
+        return columns(self, book) | lending(self, book, linked) | tables
 
     @property
     def draws(self) -> Order | Each:
@@ -524,6 +458,6 @@ class PrivateCredit(System):
         """The chance that a survivor of ``hazard`` does not survive ``more``."""
         if self.copula == "frailty":
             return -xp.expm1(hazard - more)
-        before = xp.ndtr(-self._quantile(xp, path, g, hazard))
-        after = xp.ndtr(-self._quantile(xp, path, g, more))
+        before = xp.ndtr_plain(-self._quantile(xp, path, g, hazard))
+        after = xp.ndtr_plain(-self._quantile(xp, path, g, more))
         return 1.0 - after / xp.maximum(before, 1e-30)

@@ -30,7 +30,7 @@ def level(total: float, first: int, lasting: int, ramp: int) -> NDArray[np.float
 def schedules(firms: Any) -> dict[str, Any]:
     """Columns and numbers that ``Firms.prepare`` gives the kernel."""
     rows = firms.firm
-    columns = {
+    columns: dict[str, Any] = {
         f"firm_{k}": np.array([getattr(f, k) for f in rows])
         for k in (
             "cash", "debt", "coupon", "capex", "dividend", "ai_revenue", "margin", "cost_elasticity", "equity", "capacity",

@@ -109,6 +109,7 @@ def settle(
             "alive": xp.set(a.alive, i, alive),
             "raised_debt": xp.set(a.raised_debt, i, new_debt),
             "lost": a.lost + lost,
+            "fell": xp.set(a.fell, i, held * live),
             "standing": a.standing + alive,
             "ai_debt": a.ai_debt + xp.maximum(owed - firms.firm_old_debt[i] * alive, 0.0),
             "all_debt": a.all_debt + owed,
@@ -139,7 +140,8 @@ def settle(
     return xp.loop(
         0, n, firm,
         cash=s.cash, debt=s.debt, coupon=s.coupon, fresh=s.fresh, value=s.value, overdue=s.overdue,
-        late=s.late, alive=s.alive, raised_debt=xp.array(n, 0.0), ledger=xp.array(n * len(LEDGER), 0.0),
+        late=s.late, alive=s.alive, raised_debt=xp.array(n, 0.0),
+        fell=xp.array(n, 0.0), ledger=xp.array(n * len(LEDGER), 0.0),
         **sums,
     )  # fmt: skip
 

@@ -93,7 +93,10 @@ class Structured(System):
             if t.promised > 0:
                 promise = f"{t.rating} promises {t.promised:.4g} in five years"
                 found[f"hit_{t.name}"] = Output(
-                    "0 or 1", f"whether {t.name} was written down; {promise}", metric=False, series=False
+                    "0 or 1",
+                    f"whether {t.name} was written down; {promise}",
+                    metric=False,
+                    series=False,
                 )
         for v in self.spv:
             if not v.linked:

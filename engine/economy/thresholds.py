@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.polynomial import chebyshev
 
+from ...kernels.special import horner
+
 NEVER = 1.0e30  # a threshold that no hazard reaches; finite, so that the watch for infinities stays quiet
 _STEP = 1.0 / 32.0
 
@@ -51,14 +53,7 @@ def hazard_quantile(xp: Any, log_hazard: Any) -> Any:
     coefficients = _hazard_polynomial(30 if xp.float64 else 16)
     square = t * t
     even, odd = coefficients[::2], coefficients[1::2]
-    return _horner(square, even) + t * _horner(square, odd)
-
-
-def _horner(x: Any, coefficients: tuple[float, ...]) -> Any:
-    y: Any = coefficients[-1]
-    for c in coefficients[-2::-1]:
-        y = y * x + c
-    return y
+    return horner(square, even) + t * horner(square, odd)
 
 
 def frye_jacobs_shift(pd: float, lgd: float, rho: float) -> float:
@@ -73,7 +68,7 @@ def frye_jacobs_lgd(xp: Any, quantile: Any, shift: Any) -> Any:
     """LGD when the default rate is Phi(quantile)."""
     # below -10 both terms underflow in float32; the ratio no longer moves there
     held = xp.maximum(quantile, -10.0)
-    return xp.ndtr(held - shift) / xp.ndtr(held)
+    return xp.ndtr_plain(held - shift) / xp.ndtr_plain(held)
 
 
 def student_tables(nu: float) -> dict[str, Any]:
