@@ -58,7 +58,9 @@ class AuditResult:
     def holds(self) -> bool:
         return not self.counts
 
-    def add(self, identity: str, rows: Sequence[str], first: int, month: int, gap: Array, bad: Any) -> None:
+    def add(
+        self, identity: str, rows: Sequence[str], first: int, month: int, gap: Array, bad: Any
+    ) -> None:
         """The violations of one identity in one month; gap and bad are (rows, paths)."""
         self.checks += bad.size
         found = np.argwhere(bad)
@@ -132,5 +134,7 @@ def print_audit(result: AuditResult) -> None:
     for identity, times in result.counts.items():
         v = next(v for v in result.violations if v.identity == identity)
         where = f"\n[dim]{escape(v.row)}[/]" if v.row else ""
-        table.add_row(f"{escape(identity)}{where}", f"{v.path}", f"{v.month}", number(v.size), f"{times:,}")
+        table.add_row(
+            f"{escape(identity)}{where}", f"{v.path}", f"{v.month}", number(v.size), f"{times:,}"
+        )
     screen.print(table)

@@ -165,7 +165,11 @@ class Identity:
     def rows(self, economy: Economy, count: int) -> list[str]:
         """What each of ``count`` rows is called."""
         names = list(self.names(economy)) if self.names is not None else []
-        return names if len(names) == count else [f"row {i}" if count > 1 else "" for i in range(count)]
+        return (
+            names
+            if len(names) == count
+            else [f"row {i}" if count > 1 else "" for i in range(count)]
+        )
 
     def applies(self, economy: Economy) -> bool:
         return all(s in economy.systems for s in (self.system, *self.reads) if s)
@@ -181,16 +185,22 @@ def _make(title: str, left: Any, relation: str, right: Any, names: Any, reads: A
     return Identity(system, text, figure(left), relation, figure(right), tuple(reads), called)
 
 
-def equal(title: str, left: Any, right: Any, names: Any = None, *, reads: Sequence[str] = ()) -> Identity:
+def equal(
+    title: str, left: Any, right: Any, names: Any = None, *, reads: Sequence[str] = ()
+) -> Identity:
     """``title`` begins with the system's name and a colon."""
     return _make(title, left, "=", right, names, reads)
 
 
-def at_most(title: str, left: Any, right: Any, names: Any = None, *, reads: Sequence[str] = ()) -> Identity:
+def at_most(
+    title: str, left: Any, right: Any, names: Any = None, *, reads: Sequence[str] = ()
+) -> Identity:
     return _make(title, left, "<=", right, names, reads)
 
 
-def below(title: str, left: Any, right: Any, names: Any = None, *, reads: Sequence[str] = ()) -> Identity:
+def below(
+    title: str, left: Any, right: Any, names: Any = None, *, reads: Sequence[str] = ()
+) -> Identity:
     return _make(title, left, "<", right, names, reads)
 
 

@@ -130,7 +130,10 @@ def _firm(pattern: str, *, before: bool = False) -> Figure:
 
 
 _alive, _lived = now("firms.alive"), was("firms.alive")
-_gpu, _repaid = _firm("gpu_loans.balance_{}", before=True), _firm("gpu_loans.repaid_{}", before=True)
+_gpu, _repaid = (
+    _firm("gpu_loans.balance_{}", before=True),
+    _firm("gpu_loans.repaid_{}", before=True),
+)
 _taken = (
     _firm("gpu_loans.margin_{}", before=True) + _firm("gpu_loans.principal_{}", before=True)
     + _firm("structured.guarantee_{}", before=True)
@@ -226,7 +229,10 @@ _most_drawn = (
     _per_loan("share_of_new_debt") * Figure(_raised) + _owed_before * _per_loan("growth") * DT
 ) * _open  # fmt: skip
 _drawn = _firm("gpu_loans.balance_{}") + _firm("gpu_loans.repaid_{}") - _gpu
-_bought_units = now("gpu_loans.units").total() + now("gpu_loans.sold") - was("gpu_loans.units").total()
+_kept_units, _had_units = (
+    now("gpu_loans.units").total() + now("gpu_loans.sold"), was("gpu_loans.units").total(),
+)  # fmt: skip
+_no_draws = 1.0 - _most_drawn.total().above(0.0)
 _covenant = _per_loan("ltv_covenant") + set_value("gpu_loans.tolerance")
 _left_open = now("gpu_loans.residual") - was("gpu_loans.residual")
 
@@ -250,8 +256,8 @@ GPU_LOANS = (
     at_most("gpu_loans: instalments and cures take no more than the firm's cash",
             _firm("gpu_loans.margin_{}") + _firm("gpu_loans.principal_{}"), now("firms.cash"),
             "firms.firm", reads=["firms"]),
-    at_most("gpu_loans: units = units before - sold + bought, and bought is not negative", 0.0, _bought_units),
-    equal("gpu_loans: without new loans no units come", _bought_units * (1.0 - _most_drawn.total().above(0.0)), 0.0),
+    at_most("gpu_loans: units = units before - sold + bought, and bought is not negative", _had_units, _kept_units),
+    equal("gpu_loans: without new loans no units come", _kept_units * _no_draws, _had_units * _no_draws),
     equal("gpu_loans: units sold add up",
           now("gpu_loans.units_sold"), was("gpu_loans.units_sold") + now("gpu_loans.sold")),
     at_most("gpu_loans: what is sold in later rounds is sold", now("gpu_loans.sold_round2"), now("gpu_loans.sold")),
@@ -262,7 +268,9 @@ GPU_LOANS = (
 )  # fmt: skip
 
 # ---- private credit
-_exposure = Figure(lambda m: np.full(m.paths, m.economy.columns["private_credit.loan_exposure"].max()))
+_exposure = Figure(
+    lambda m: np.full(m.paths, m.economy.columns["private_credit.loan_exposure"].max())
+)
 _loans = Figure(lambda m: np.full(m.paths, m.economy.columns["private_credit.loan_exposure"].size))
 _new_defaults = now("private_credit.defaults") - was("private_credit.defaults")
 
@@ -280,6 +288,7 @@ PRIVATE_CREDIT = (
     *never_falls("private_credit", "drawn", "defaults", "lent", "stated", "hazard", "loss"),
 )  # fmt: skip
 
+
 # ---- structured
 def _tranches(m: Reading, pattern: str, weigh: str = "") -> Array:
     """Summed over the tranches of each pool; ``weigh`` by thickness, in money."""
@@ -295,7 +304,9 @@ def _tranches(m: Reading, pattern: str, weigh: str = "") -> Array:
 def _equity(m: Reading) -> Array:
     """What is left of each pool's lowest tranche."""
     lowest = {t.pool: t.name for t in m.rows("structured.tranche") if t.attach <= 0.0}
-    return np.stack([m.now(f"structured.balance_{lowest[p.name]}") for p in m.rows("structured.pool")])
+    return np.stack(
+        [m.now(f"structured.balance_{lowest[p.name]}") for p in m.rows("structured.pool")]
+    )
 
 
 def _out_of_turn(m: Reading) -> Array:
@@ -315,7 +326,10 @@ def _sites_left(m: Reading) -> Array:
     return np.asarray((1.0 - m.now("structured.standing"))[own].sum(axis=0))
 
 
-_pool, _pool_loss = each("structured.pool", "structured.balance_{}"), each("structured.pool", "structured.loss_{}")
+_pool, _pool_loss = (
+    each("structured.pool", "structured.balance_{}"),
+    each("structured.pool", "structured.loss_{}"),
+)
 _stack = Figure(lambda m: _tranches(m, "structured.balance_{}"))
 _balances = "structured.balance_{}"
 

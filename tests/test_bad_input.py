@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from overbuilt import ConfigError, System, TraceError, load, output, parameter, simulate
+from overbuilt import ConfigError, System, TraceError, load, output, parameter, shipped, simulate
 from overbuilt.cli import main
 from overbuilt.engine.economy.shocks import NAMES
 from overbuilt.engine.locate import CONFIGS
@@ -72,8 +72,8 @@ def checked(folder: Path, content: str | bytes, *more: str) -> list[str]:
             "revenue.volatilty: unknown key; did you mean 'volatility'?",
         ),
         (
-            "[conditions]\nqqq = 1",
-            "conditions.qqq: unknown key; known are window, spread_ratio, displacement",
+            "[shocks]\nqqq = 1",
+            "shocks.qqq: unknown key; known are correlation",
         ),
         (
             "[[rental.generation]]\nname = 'hopper'\nprise = 3",
@@ -124,7 +124,7 @@ def test_an_unknown_key(tmp_path: Path, content: str, problem: str) -> None:
         ("revenue.cash_share", "1.0", "should be a finite number above 0 and below 1 (share)"),
         ("revenue.stall_drift", "-inf", "should be a finite number at most 0 (1/year)"),
         (
-            "conditions.window",
+            "funding.window_start",
             "3",
             "should be a finite number from 0 to 2 (0 open, 1 tight, 2 shut)",
         ),
@@ -286,16 +286,16 @@ def test_a_correlation_that_is_not_positive_definite_is_offered_the_nearest(tmp_
             "systems: 'private_credti' is unknown; did you mean 'private_credit'?",
         ),
         (
-            '["revenue", "shocks", "compute", "rental", "private_credit", "conditions"]',
-            "systems = [revenue, shocks, compute, rental, private_credit, conditions]: should be in the order "
-            "of flow, each once: [shocks, revenue, compute, rental, private_credit, conditions]",
+            '["revenue", "shocks", "compute", "rental", "macro", "funding"]',
+            "systems = [revenue, shocks, compute, rental, macro, funding]: should be in the order "
+            "of flow, each once: [shocks, revenue, compute, rental, funding, macro]",
         ),
         (
-            '["conditions", "conditions"]',
-            "systems = [conditions, conditions]: should be in the order of flow, each once: [conditions]",
+            '["shocks", "shocks"]',
+            "systems = [shocks, shocks]: should be in the order of flow, each once: [shocks]",
         ),
         (
-            '["shocks", "compute", "rental", "private_credit", "conditions"]',
+            '["stress", "shocks", "compute", "rental", "private_credit", "funding"]',
             "systems: compute reads revenue, which is missing; add it to systems",
         ),
         (
@@ -334,11 +334,11 @@ def test_all_problems_of_a_file_come_at_once(tmp_path: Path) -> None:
         [private_credit]
         book = "none.csv"
     """
-    found = checked(tmp_path, content, "--set", "months", "--set", "conditions.window=9")
+    found = checked(tmp_path, content, "--set", "months", "--set", "funding.window_start=9")
     starts = (
         "titel: ", "months = 0", "revenue.volatility = ", "revenue.volatilty: ", "revenue.cash_share = ",
         "rental.reversion = ", "rental.generation.hopper.price = ", "compute.foresight[1] = ",
-        "shocks.correlation = ", "private_credit.book = ", "--set 'months': ", "conditions.window = 9",
+        "shocks.correlation = ", "private_credit.book = ", "--set 'months': ", "funding.window_start = 9",
     )  # fmt: skip
     assert len(found) == len(starts)
     for start in starts:
@@ -435,7 +435,7 @@ def test_a_scenario_that_is_not_there(tmp_path: Path, command: str) -> None:
         "scenario 'bsae': unknown; did you mean 'base'? (a file's name ends in .toml)"
     ]
     (found,) = refused(command, "moon")
-    assert "known are base, exponential, linear, textbook" in found
+    assert f"known are {', '.join(shipped())}" in found
     (found,) = refused(command, str(tmp_path / "none.toml"))
     assert found.endswith("none.toml: no such file")
     (tmp_path / "folder.toml").mkdir()
@@ -904,7 +904,7 @@ def loads_or_says_why(scenario: str | Path, overrides: Config | None = None) -> 
 )
 @given(edits=st.lists(EDITS, min_size=1, max_size=3))
 @example(
-    edits=[("replace", ("systems",), "", ["conditions"]), ("drop", ("private_credit",), "", 0)]
+    edits=[("replace", ("systems",), "", ["shocks"]), ("drop", ("private_credit",), "", 0)]
 )
 @example(edits=[("replace", ("compute", "pipeline_start"), "", 1e308)])
 @example(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import re
+import runpy
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,28 +62,58 @@ def names(scenario: Scenario, system: str, table: str) -> list[str]:
     return [r["name"] for r in scenario.values[system][table]]
 
 
+# a generation stands in three tables: its rentals, its chips, and the market for used ones
+GENERATION = ("rental.generation", "fleet.chip", "gpu_loans.market")
+
+
+def without(name: str) -> dict[str, Any]:
+    """Overrides that remove a generation of chips."""
+    return {f"{table}.{name}.remove": True for table in GENERATION}
+
+
 # ---- shipped scenarios
+STRESSES = (
+    "price_war", "funding_freeze", "hopper_glut", "power_crunch", "rate_shock", "openai_default", "renewal_cliff",
+)  # fmt: skip
+
+
 def test_the_shipped_scenarios() -> None:
-    assert shipped() == ["base", "exponential", "linear", "textbook"]
+    assert shipped() == sorted(["base", "exponential", "linear", "textbook", *STRESSES])
 
 
-@pytest.mark.parametrize("name", ["base", "exponential", "linear", "textbook"])
+@pytest.mark.parametrize("name", shipped())
 def test_a_shipped_scenario_loads_and_is_described(name: str) -> None:
     scenario = load(name)
     assert scenario.name == name
-    assert scenario.title.startswith(f"{name}: ")
+    assert scenario.title.lower().replace(" ", "_").startswith(name)
     assert list(scenario.economy.systems) == scenario.values["systems"]
     assert scenario.economy.months == scenario.months
 
 
-@pytest.mark.parametrize("name", ["base", "exponential", "linear", "textbook"])
+@pytest.mark.parametrize("name", STRESSES)
+def test_a_stress_scenario_is_base_with_its_event(name: str) -> None:
+    scenario, base = load(name), load("base")
+    assert [e["name"] for e in scenario.values["stress"]["event"] if e["on"]] == [name]
+    changed = {k for k in base.values if scenario.values[k] != base.values[k]}
+    assert changed == {"title", "stress"}
+    assert row(scenario, "stress", "event", name) == row(base, "stress", "event", name) | {
+        "on": True
+    }
+
+
+def test_no_event_is_forced_where_a_scenario_names_none() -> None:
+    for name in ("base", "exponential", "linear"):
+        assert not any(e["on"] for e in load(name).values["stress"]["event"])
+
+
+@pytest.mark.parametrize("name", shipped())
 def test_a_scenario_resolved_twice_is_equal(name: str) -> None:
     first = load(name)
     first.economy  # noqa: B018 - made and kept, and no part of what is compared
     assert first == load(name)
 
 
-@pytest.mark.parametrize("name", ["base", "exponential", "linear", "textbook"])
+@pytest.mark.parametrize("name", shipped())
 def test_resolved_values_written_out_load_to_the_same_values(name: str, tmp_path: Path) -> None:
     values = load(name).values
     again = load(write(tmp_path, to_toml(values), f"{name}.toml"))
@@ -92,9 +122,15 @@ def test_resolved_values_written_out_load_to_the_same_values(name: str, tmp_path
 
 
 def test_every_default_is_filled_in() -> None:
-    values = load("base").values
+    values = load("base", {"systems": list(SYSTEMS)}).values
     for key, system in SYSTEMS.items():
         assert list(values[key]) == list(system.fields)
+
+
+def test_a_system_on_request_is_in_no_scenario_that_does_not_ask() -> None:
+    asked = [key for key, system in SYSTEMS.items() if not system.on_request]
+    assert load("base").values["systems"] == asked
+    assert asked != list(SYSTEMS)
 
 
 @pytest.mark.parametrize(("name", "regime"), [("exponential", 0), ("linear", 1)])
@@ -176,11 +212,15 @@ def test_a_new_name_adds_a_row(tmp_path: Path) -> None:
 
 
 def test_remove_drops_a_row(tmp_path: Path) -> None:
-    scenario = load(write(tmp_path, '[[rental.generation]]\nname = "next"\nremove = true'))
+    def content(remove: str) -> str:
+        rows = (f'[[{table}]]\nname = "next"\nremove = {remove}\n' for table in GENERATION)
+        return 'extends = "base"\n' + "".join(rows)
+
+    scenario = load(write(tmp_path, content("true")))
     assert names(scenario, "rental", "generation") == ["hopper", "blackwell", "rubin"]
+    assert "rental.next" in load("base").economy.metrics
     assert "rental.next" not in scenario.economy.metrics
-    kept = load(write(tmp_path, '[[rental.generation]]\nname = "next"\nremove = false'))
-    assert kept.values == load("base").values | {"title": ""}
+    assert load(write(tmp_path, content("false"))).values == load("base").values
 
 
 def test_a_child_removes_a_row_that_its_parent_added(tmp_path: Path) -> None:
@@ -221,7 +261,7 @@ def test_an_override_reaches_a_default_row_that_the_file_does_not_mention(tmp_pa
 
 
 def test_an_override_removes_a_row() -> None:
-    scenario = load("base", {"rental.generation.next.remove": True})
+    scenario = load("base", without("next"))
     assert "next" not in names(scenario, "rental", "generation")
 
 
@@ -290,7 +330,8 @@ def test_every_field_has_a_unit_and_a_basis(cls: type) -> None:
 
 @pytest.mark.parametrize("system", FLOW, ids=lambda s: s.key())
 def test_every_output_has_a_unit_and_a_text(system: Any) -> None:
-    for name, output in load("base").economy.systems[system.key()].outputs().items():
+    everything = load("base", {"systems": list(SYSTEMS)})
+    for name, output in everything.economy.systems[system.key()].outputs().items():
         assert output.unit, name
         assert output.doc, name
 
@@ -312,12 +353,27 @@ def test_the_shipped_book() -> None:
     assert len(rows) == 400
     assert len({r["loan"] for r in rows}) == 400
     assert sum(float(r["exposure_usd_bn"]) for r in rows) == pytest.approx(450.0, abs=1e-6)
-    assert load("base").economy.reals["private_credit.total"] == pytest.approx(450.0, abs=1e-6)
+    # lent at the start, the loans that gpu_loans computes included
+    assert load("base").economy.reals["private_credit.lent_start"] == pytest.approx(450.0, abs=1e-6)
 
 
-def test_the_shipped_book_keeps_the_totals_of_its_buckets() -> None:
-    rows = rows_of(CONFIGS / "book.csv")
-    buckets = rows_of(CONFIGS / "book_buckets.csv")
+def test_the_shipped_book_to_come() -> None:
+    rows = rows_of(CONFIGS / "book_new.csv")
+    assert tuple(rows[0]) == COLUMNS
+    ids = [r["loan"] for r in (*rows, *rows_of(CONFIGS / "book.csv"))]
+    assert len(ids) == len(set(ids))
+    assert all(int(r["start_month"]) > 0 for r in rows)
+    drawn = [r for r in rows if r["loss_computed_by"] == "private_credit"]
+    columns = load("base").economy.columns
+    assert len(columns["private_credit.loan_exposure"]) == len(drawn) + sum(
+        r["loss_computed_by"] == "private_credit" for r in rows_of(CONFIGS / "book.csv")
+    )
+
+
+@pytest.mark.parametrize("book", ["book", "book_new"])
+def test_a_shipped_book_keeps_the_totals_of_its_buckets(book: str) -> None:
+    rows = rows_of(CONFIGS / f"{book}.csv")
+    buckets = rows_of(CONFIGS / f"{book}_buckets.csv")
     left = list(rows)
     for bucket in buckets:  # in the order of the book
         count = int(bucket["count"])
@@ -339,19 +395,15 @@ def test_the_shipped_book_keeps_the_totals_of_its_buckets() -> None:
     assert left == []
 
 
-def test_the_shipped_book_is_what_its_script_makes(
+def test_the_shipped_books_are_what_their_script_makes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spec = importlib.util.spec_from_file_location("make_book", CONFIGS / "make_book.py")
-    assert spec is not None
-    assert spec.loader is not None
-    made: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    shutil.copy(CONFIGS / "book_buckets.csv", tmp_path)
-    made.HERE = tmp_path
-    made.main()
+    for file in ("make_book.py", "book_buckets.csv", "book_new_buckets.csv"):
+        shutil.copy(CONFIGS / file, tmp_path)
+    runpy.run_path(str(tmp_path / "make_book.py"), run_name="__main__")
     assert "400 loans, USD 450.00000 bn" in capsys.readouterr().out
-    assert (tmp_path / "book.csv").read_bytes() == (CONFIGS / "book.csv").read_bytes()
+    for book in ("book.csv", "book_new.csv"):
+        assert (tmp_path / book).read_bytes() == (CONFIGS / book).read_bytes()
 
 
 def test_a_book_is_laid_out_in_groups_without_losing_a_loan() -> None:
@@ -380,9 +432,12 @@ def test_a_homogeneous_book() -> None:
 
 
 def test_a_book_beside_the_config_comes_before_the_shipped_one(tmp_path: Path) -> None:
-    lines = (CONFIGS / "book.csv").read_text(encoding="utf-8").splitlines()
-    (tmp_path / "book.csv").write_text("\ufeff" + "\r\n".join(lines[:11]), encoding="utf-8")
-    scenario = load(write(tmp_path, 'extends = "base"'))
+    head, *loans = (CONFIGS / "book.csv").read_text(encoding="utf-8").splitlines()
+    # the loans that gpu_loans computes have to be there: their balances stand in gpu_loans.loan
+    drawn, linked = ([x for x in loans if x.endswith(by)] for by in ("private_credit", "gpu_loans"))
+    lines = [head, *drawn[:10], *linked]
+    (tmp_path / "book.csv").write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8")
+    scenario = load(write(tmp_path, 'extends = "base"\n[private_credit]\nnew_book = ""'))
     assert len(scenario.economy.columns["private_credit.loan_exposure"]) == 10
 
 
@@ -415,7 +470,23 @@ def base_kernel() -> str:
             "rental.common": 0.0,
             "private_credit.opacity": 0.0,
         },
-        {"conditions.window": 2.0, "private_credit.refinancing": [0.1, 0.2, 0.3], "title": "other"},
+        {
+            "funding.window_start": 2.0,
+            "private_credit.refinancing": [0.1, 0.2, 0.3],
+            "title": "other",
+        },
+        {
+            "fleet.chip.hopper.opex": 0.5,
+            "firms.firm.openai.cash": 10.0,
+            "firms.contract.openai_oracle.total": 200.0,
+            "gpu_loans.loan.xai_colossus_2.ltv_covenant": 0.95,
+            "gpu_loans.pledge.lambda_gpu_hopper.units": 50_000.0,
+            "structured.pool.data_centre.pd_5y": 0.2,
+            "structured.tranche.dc_senior.coupon": 0.04,
+            "structured.spv.hyperion.guarantee": 0.5,
+            "holders.holder.banks.capital": 1000.0,
+            "macro.noise": 0.0,
+        },
         {
             "revenue.volatility": 0.0,
             "compute.power_cap": 1e-3,
@@ -434,7 +505,10 @@ def test_numbers_do_not_change_the_kernel(base_kernel: str, overrides: dict[str,
         {"private_credit.method": "each"},
         {"private_credit.copula": "frailty"},
         {"private_credit.stress": False},
-        {"rental.generation.next.remove": True},
+        {"gpu_loans.impact_law": "linear"},
+        {"stress.event.price_war.on": True},
+        {"firms.contract.meta_nebius.remove": True},
+        without("next"),
     ],
 )
 def test_settings_change_the_kernel(base_kernel: str, overrides: dict[str, Any]) -> None:
@@ -443,6 +517,12 @@ def test_settings_change_the_kernel(base_kernel: str, overrides: dict[str, Any])
 
 def test_the_scenarios_share_one_kernel(base_kernel: str) -> None:
     assert kernel(name="linear") == kernel(name="exponential") == base_kernel
+
+
+def test_an_event_moves_without_another_kernel() -> None:
+    name = "stress.event.price_war"
+    later = {f"{name}.month": 20, f"{name}.lasting": 3, f"{name}.size": -0.2, f"{name}.probability": 0.5}
+    assert kernel(name="price_war") == kernel(later, name="price_war")
 
 
 # ---- how values are shown in messages

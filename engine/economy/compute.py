@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ..system import DT, System, output, parameter
+from .reversion import decay
 
 REPLACED_AFTER = 60  # months; MODEL section 2: chips five years old are replaced
 
@@ -194,8 +195,8 @@ class Compute(System):
     def _noise(self, xp: Any, x: Any, z: Any, years: Any) -> tuple[Any, Any]:
         """The demand shock, an Ornstein-Uhlenbeck process from 0, and its variance by now."""
         k, v = self.demand_reversion, self.demand_volatility
-        keep = xp.exp(-k * DT)
-        x = x * keep + v * xp.sqrt((1.0 - xp.exp(-2.0 * k * DT)) / (2.0 * k)) * z
+        keep, spread = decay(xp, k)
+        x = x * keep + v * spread * z
         return x, v * v * (1.0 - xp.exp(-2.0 * k * years)) / (2.0 * k)
 
     def _power(self, xp: Any, s: Any, z: Any) -> Any:

@@ -58,7 +58,7 @@ class Terms:
 def excess(xp: Any, terms: Terms, loan: Any, owed: Any, value: Any, called: Any) -> Any:
     """What a loan must shed, USD bn: all of it where it is called, B - c V in a breach, else 0."""
     over = owed - xp.where(called, 0.0, terms.covenant[loan] * value)
-    return xp.where(over > terms.tolerance * value, over, 0.0)
+    return xp.where(over > xp.where(called, 0.0, terms.tolerance * value), over, 0.0)
 
 
 def worth(xp: Any, terms: Terms, units: Any, loan: Any, prices: Sequence[Any]) -> Any:

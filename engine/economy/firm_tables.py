@@ -91,7 +91,7 @@ class Firm(Row):
 class Contract(Row):
     """A contract between firms. ``total`` is paid level over ``lasting`` months after a linear ramp."""
 
-    payer = setting("", "a firm")
+    payer = setting("", "the firm that owes it")
     payee = setting("", "a firm; for a round trip any name outside the network")
     kind = setting("compute", "what decides its monthly amount", choices=KINDS)
     total = parameter(0.0, "USD bn", "assumption: over its life", ge=0)
@@ -111,7 +111,7 @@ class Contract(Row):
 class Rung(Row):
     """A rung of a debt ladder: level repayment from its first to its last month."""
 
-    firm = setting("", "a firm")
+    firm = setting("", "the firm that repays it")
     balance = parameter(0.0, "USD bn", "assumption: to be repaid", ge=0)
     first_month = setting(1, "of repayment", ge=1, le=10 * MAX_MONTHS)
     last_month = setting(1, "of repayment", ge=1, le=10 * MAX_MONTHS)

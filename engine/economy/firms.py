@@ -359,7 +359,8 @@ class Firms(System):
                 xp.maximum(-old, 0.0) + xp.get(work.cost, i) + revenue * (1.0 - self.firm_margin[i])
             )
             cost = cost * DT + self.running_cost * gets
-            own = xp.maximum(debt - xp.get(work.gpu, i), 0.0)
+            # what GPU loans repaid last month leaves the debt now
+            own = xp.maximum(debt - xp.get(work.gpu, i) - xp.get(work.repaid, i), 0.0)
             rung = self.ladder_due[i * PERIODS + t]
             maturing = xp.minimum(
                 xp.where(self.firm_has_ladder[i] == 1, rung, 0.0) + own * self.firm_roll[i], own
@@ -370,8 +371,10 @@ class Firms(System):
             capex = xp.maximum(
                 self.firm_capex[i] * market.building * DT - xp.get(due.chips, i), 0.0
             )
-            called = xp.minimum(xp.get(work.called, i), cash)
-            senior = cost + called + xp.get(gifts.gave, i)
+            gave = xp.get(gifts.gave, i)
+            taken = xp.get(work.called, i)
+            called = xp.minimum(taken, cash - gave)
+            senior = cost + taken + gave
             owed = lease + interest + maturing + xp.get(s.overdue, i)
             in_hand = (
                 cash - self.prudence * self.firm_cash[i] + customers + gets + xp.get(gifts.got, i)
@@ -382,16 +385,16 @@ class Firms(System):
             access = 1.0 - self.firm_window_beta[i] * (1.0 - market.appetite)
             limit = self.firm_capacity[i] * DT * access * worth
             raised = xp.where(declares, 0.0, xp.clip(need, 0.0, limit))
-            cover = (
-                cash + customers + raised + xp.get(gifts.got, i) - xp.get(gifts.gave, i) - called
-            )
+            cover = cash + customers + raised + xp.get(gifts.got, i) - gave - called
             outside = xp.maximum(cover - cost, 0.0) * live
+            # what cash does not reach is overdue, before leases and interest
+            short = xp.maximum(cost - cover, 0.0) + (taken - called)
             held = xp.where(declares, 1.0, 0.0)
             return {
                 "value": xp.set(a.value, i, value), "hazard": xp.set(a.hazard, i, hazard),
                 "declares": xp.set(a.declares, i, held), "customers": xp.set(a.customers, i, customers * live),
                 "cost": xp.set(a.cost, i, xp.minimum(cost, xp.maximum(cover, 0.0)) * live),
-                "short": xp.set(a.short, i, xp.maximum(cost - cover, 0.0) * live),
+                "short": xp.set(a.short, i, short * live),
                 "maturing": xp.set(a.maturing, i, maturing * live), "interest": xp.set(a.interest, i, interest * live),
                 "lease": xp.set(a.lease, i, lease * live), "capex": xp.set(a.capex, i, capex * live),
                 "dividend": xp.set(a.dividend, i, dividend * live),

@@ -202,9 +202,9 @@ class Fleet(System):
             off = xp.maximum(plain - was - worth, 0.0)
             held_us = plain - was_us
             off_us = xp.where(flows < held_us, xp.maximum(held_us - worth, 0.0), 0.0)
-            # a write-down is then depreciated with the rest: what is left of it shrinks with the life
-            shrink = xp.maximum(1.0 - age / self.life_new, 0.0) / xp.maximum(
-                1.0 - (age - 1.0) / self.life_new, 0.05
+            # a write-down is then depreciated with the rest: by the next test it shrinks with the life left
+            shrink = xp.maximum(1.0 - (age + 1.0) / self.life_new, 0.0) / xp.maximum(
+                1.0 - age / self.life_new, 0.05
             )
             return {
                 "written": xp.set(a.written, k, (was + off) * shrink),

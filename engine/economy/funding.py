@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ..system import DT, System, output, parameter
+from .reversion import decay, rate_of_half_life
 
 OPEN, TIGHT, SHUT = 0, 1, 2
 LOSS_MEMORY = 0.25  # years over which credit losses are felt: a quarter's accounts
@@ -180,14 +181,11 @@ class Funding(System):
         }
 
     def _rate(self, xp: Any, r: Any, z: Any) -> Any:
-        keep = xp.exp(-self.rate_reversion * DT)
-        spread = xp.sqrt((1.0 - keep * keep) / (2.0 * self.rate_reversion))
+        keep, spread = decay(xp, self.rate_reversion)
         return self.rate_mean + (r - self.rate_mean) * keep + self.rate_volatility * spread * z
 
     def _spread(self, xp: Any, x: Any, z: Any) -> Any:
-        kappa = math.log(2.0) / self.spread_half_life
-        keep = xp.exp(-kappa * DT)
-        spread = xp.sqrt((1.0 - keep * keep) / (2.0 * kappa))
+        keep, spread = decay(xp, rate_of_half_life(self.spread_half_life))
         return (
             self.spread_home + (x - self.spread_home) * keep + self.spread_volatility * spread * z
         )
@@ -200,9 +198,7 @@ class Funding(System):
         earned = self.earnings_base + slope * growth
         expected = s.expected + (earned - s.expected) * (1.0 - xp.exp(-DT / self.growth_memory))
         earnings = s.earnings + earned * DT
-        kappa = math.log(2.0) / self.mood_half_life
-        keep = xp.exp(-kappa * DT)
-        spread = xp.sqrt((1.0 - keep * keep) / (2.0 * kappa))
+        keep, spread = decay(xp, rate_of_half_life(self.mood_half_life))
         mood = s.mood * keep + self.mood_volatility * spread * up.shocks.equity
         log_multiple = (
             self.multiple_growth * (expected - self.earnings_start)

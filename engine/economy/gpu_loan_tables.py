@@ -21,7 +21,7 @@ class GpuLoan(Row):
         "none", "the book of private_credit that holds it: its loss is part of that book's",
         choices=("legacy", "new", "none"),
     )
-    lender = setting("private_credit", "who lends", choices=("private_credit", "banks"))
+    lender = setting("private_credit", "who lends: private credit, or banks themselves", choices=("private_credit", "banks"))
     spv = setting(False, "whether a vehicle owes it: no recourse to the borrower, nor in its reported debt")
     rate = parameter(0.12, "1/year", "assumption: interest, which the borrower pays", ge=0, le=1)
     ltv_covenant = parameter(0.90, "share", "assumption: most that is owed per value", gt=0, lt=1)

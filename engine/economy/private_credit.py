@@ -19,6 +19,7 @@ from ..system import DT, Row, System, output, parameter, rows, setting
 from ..validate import ConfigError, shown
 from .credit_columns import columns, lending
 from .loan_draws import Each, Order
+from .reversion import decay
 from .thresholds import (
     NEVER,
     chi_square,
@@ -223,7 +224,7 @@ class PrivateCredit(System):
         state["lent"] = self.lent_start
         state["hazard"] = xp.array(self.patterns, 0.0)
         if self.copula == "student_t":
-            state["scale"] = xp.sqrt(chi_square(xp, draw, self.nu) / self.nu)
+            state["mixing"] = xp.sqrt(chi_square(xp, draw, self.nu) / self.nu)
         if self.copula == "frailty":
             state["frailty"] = 0.0
         if self.stress:
@@ -237,7 +238,7 @@ class PrivateCredit(System):
         return state | book
 
     def step(self, xp: Any, s: Any, up: Any, draw: Any) -> dict[str, Any]:
-        kept = {k: getattr(s, k) for k in ("factor", "scale", "opacity") if hasattr(s, k)}
+        kept = {k: getattr(s, k) for k in ("factor", "mixing", "opacity") if hasattr(s, k)}
         if self.copula == "frailty":
             kept["frailty"] = self._frailty(xp, s.frailty, draw)
         book = {k: getattr(s, k) for k in BOOK if hasattr(s, k)}
@@ -282,8 +283,7 @@ class PrivateCredit(System):
         return so_far + DT * xp.loop(0, self.patterns, pattern, sum=0.0).sum
 
     def _frailty(self, xp: Any, x: Any, draw: Any) -> Any:
-        keep = xp.exp(-self.frailty_reversion * DT)
-        spread = xp.sqrt((1.0 - keep * keep) / (2.0 * self.frailty_reversion))
+        keep, spread = decay(xp, self.frailty_reversion)
         return x * keep + self.frailty_volatility * spread * draw.normal("frailty")
 
     def _hazards(self, xp: Any, hazard: Any, up: Any, kept: dict[str, Any]) -> Any:
@@ -366,7 +366,7 @@ class PrivateCredit(System):
         else:
             x = self.group_own[g] * xp.ndtri(u) + self.group_factor[g] * path.factor
             if self.copula == "student_t":
-                z = xp.asinh(x / path.scale / xp.sqrt(self.nu))
+                z = xp.asinh(x / path.mixing / xp.sqrt(self.nu))
                 table = (self.table_z, self.table_z_slope, self.table_z_first, self.table_z_last)
                 limit = xp.exp(hermite(xp, *table, z))
             else:
@@ -382,7 +382,7 @@ class PrivateCredit(System):
             table = (self.table_h, self.table_h_slope, self.table_h_first, self.table_h_last)
             z = hermite(xp, *table, xp.log(xp.maximum(hazard, 1e-30)))
             grown = xp.exp(z)
-            x = 0.5 * (grown - 1.0 / grown) * xp.sqrt(self.nu) * path.scale
+            x = 0.5 * (grown - 1.0 / grown) * xp.sqrt(self.nu) * path.mixing
         else:
             x = hazard_quantile(xp, xp.log(xp.maximum(hazard, 1e-30)))
         return (x - self.group_factor[g] * path.factor) / self.group_own[g]

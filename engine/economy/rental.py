@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from ..system import DT, Output, Row, System, parameter, reserved, rows
+from .reversion import decay
 
 
 class Generation(Row):
@@ -198,8 +199,7 @@ class Rental(System):
         scarce = xp.clip((tight - 1.0) / self.scarcity_width, 0.0, 1.0)
         scarce0 = xp.clip((up.compute.tight0 - 1.0) / self.scarcity_width, 0.0, 1.0)
         lift = self.scarcity_lift * xp.log(tight / up.compute.tight0) + war + up.stress.rental
-        keep = xp.exp(-self.reversion * DT)
-        spread = xp.sqrt((1.0 - keep * keep) / (2.0 * self.reversion))
+        keep, spread = decay(xp, self.reversion)
         z = draw.normal("own", max(len(self.generation), 2))
 
         new: dict[str, Any] = {"war": war, "wars": s.wars + fought}

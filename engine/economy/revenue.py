@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..system import DT, Row, System, output, parameter, reserved, rows, setting
+from .reversion import decay
 
 REGIMES = ("exponential", "linear", "stall")
 
@@ -218,7 +219,10 @@ class Revenue(System):
     def step(self, xp: Any, s: Any, up: Any, draw: Any) -> dict[str, Any]:
         u, _, noise, _ = draw.mixed("regime")
         regime = self._next_regime(xp, s.regime, u)
-        headline = self._grow(xp, s, regime, up.shocks.revenue)
+        slot = xp.clock(up.month, self.promo_months)
+        ending = xp.get(s.cohorts, slot)
+        # promotional sales run to their end, however far demand falls
+        headline = xp.maximum(self._grow(xp, s, regime, up.shocks.revenue), s.promo - ending)
         moving = (headline - s.headline) / DT
         slope = xp.where(
             regime == 0, s.slope + (moving - s.slope) * (1.0 - xp.exp(-0.5 * DT)), s.slope
@@ -226,9 +230,7 @@ class Revenue(System):
 
         # the oldest cohort ends: part renews at full price, the rest leaves; sales make up the headline
         news = draw.normal("news", max(len(self.company), 2))
-        renewed = self._renewed(xp, regime, noise) * up.stress.renewals
-        slot = xp.clock(up.month, self.promo_months)
-        ending = xp.get(s.cohorts, slot)
+        renewed = xp.minimum(self._renewed(xp, regime, noise) * up.stress.renewals, 1.0)
         kept = ending * renewed
         sales = headline - (s.full + s.promo - (ending - kept))
         fresh = self.promo_share * xp.maximum(sales, 0.0)
@@ -273,7 +275,9 @@ class Revenue(System):
         room = (1.0 - s.headline / self.ceiling) / (1.0 - self.headline0 / self.ceiling)
         drift = xp.where(regime == 0, self.g * room, self.stall_drift)
         grown = s.headline * xp.exp(drift * DT)
-        return xp.where(regime == 1, s.headline + s.slope * DT, grown) * noise
+        # a slope that was negative when it froze would end below nothing: it falls no faster than a stall
+        straight = xp.maximum(s.headline + s.slope * DT, grown)
+        return xp.where(regime == 1, straight, grown) * noise
 
     def _renewed(self, xp: Any, regime: Any, noise: Any) -> Any:
         usual = xp.where(
@@ -283,8 +287,7 @@ class Revenue(System):
         return odds / (1.0 + odds)
 
     def _companies(self, xp: Any, s: Any, rate: Any, news: tuple[Any, ...]) -> dict[str, Any]:
-        keep = xp.exp(-self.share_reversion * DT)
-        spread = xp.sqrt((1.0 - keep * keep) / (2.0 * self.share_reversion))
+        keep, spread = decay(xp, self.share_reversion)
         scores, weights = {}, {}
         for company, z in zip(self.company, news, strict=False):
             key = f"score_{company.name}"

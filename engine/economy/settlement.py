@@ -72,7 +72,8 @@ def settle(
         price = market.rate + 1e-4 * xp.get(plan.spread, i)
         coupon = (rest * xp.get(a.coupon, i) + new_debt * price) / xp.maximum(rest + new_debt, 1e-6)
         value = xp.get(plan.value, i) + raised + xp.get(gifts.got, i) - maturing - repaid
-        lost = firms.firm_lgd[i] * (xp.maximum(debt - gpu, 0.0) + xp.get(a.overdue, i)) * held
+        own = xp.maximum(debt - gpu - repaid, 0.0)
+        lost = firms.firm_lgd[i] * (own + xp.get(a.overdue, i)) * held
         late = open_sum + owes * (1.0 - xp.get(paid.share, i)) > ARREARS
         alive = live * go_on
         network = firms.firm_network[i]

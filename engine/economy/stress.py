@@ -109,6 +109,8 @@ class Stress(System):
                 felt[key] = xp.where(now, xp.maximum(e.size, felt[key]), felt[key])
             elif e.what == "renewals":
                 felt[key] = felt[key] * xp.where(now, e.size, 1.0)
+            elif e.what == "recall":  # what one call leaves, another may call
+                felt[key] = felt[key] + (1.0 - felt[key]) * xp.where(now, e.size, 0.0)
             else:
                 felt[key] = felt.get(key, 0.0) + xp.where(now, e.size, 0.0)
         return felt
