@@ -12,7 +12,7 @@ from rich.table import Table
 
 from .figures import Array, Identity, Reading
 from .identities import FINITE, IDENTITIES
-from .record import Month, record
+from .record import record
 from .scenario import Scenario
 from .simulate import as_economy, check_run
 from .system import Economy, System
@@ -88,7 +88,7 @@ def audit(
     for first in range(0, paths, BLOCK):
         count = min(BLOCK, paths - first)
         for m in readings(economy, seed, first, count, months):
-            _finite(result, first, m.month)
+            _finite(result, first, m)
             for identity in held:
                 gap, bad = identity.gap(m)
                 rows = identity.rows(economy, len(gap))
@@ -108,12 +108,12 @@ def readings(economy: Economy, seed: int, first: int, count: int, months: int) -
         last = month.seen
 
 
-def _finite(result: AuditResult, first: int, month: Month) -> None:
-    for name, value in month.seen.items():
-        wide = np.atleast_2d(np.asarray(value, np.float64))
-        wide = np.broadcast_to(wide, (len(wide), max(wide.shape[-1], 1)))
-        bad = ~np.isfinite(wide)
-        result.add(FINITE, [name] * len(wide), first, month.number, np.where(bad, np.inf, 0.0), bad)
+def _finite(result: AuditResult, first: int, m: Reading) -> None:
+    for name in m.month.seen:
+        bad = ~np.isfinite(np.atleast_2d(m.now(name)))
+        result.add(
+            FINITE, [name] * len(bad), first, m.month.number, np.where(bad, np.inf, 0.0), bad
+        )
 
 
 def print_audit(result: AuditResult) -> None:

@@ -198,17 +198,19 @@ def _per_loan(field: str) -> Figure:
 
 def _raised(m: Reading) -> Array:
     """New debt of each loan's borrower this month."""
-    found = [m.now(f"firms.raised_debt_{x.borrower}") for x in m.rows("gpu_loans.loan")]
-    return np.stack(found)
+    none = np.zeros(m.paths)
+    table = m.rows("gpu_loans.loan")
+    return np.stack([none if x.hazard else m.now(f"firms.raised_debt_{x.borrower}") for x in table])
 
 
-def _owed_by_firm(m: Reading) -> Array:
+def _by_firm(m: Reading, values: Array) -> Array:
+    """Summed over the loans of each firm and its vehicles."""
     names = [f.name for f in m.rows("firms.firm")]
-    owed = np.zeros((len(names), m.paths))
+    total = np.zeros((len(names), m.paths))
     for i, x in enumerate(m.rows("gpu_loans.loan")):
         if x.borrower in names:
-            owed[names.index(x.borrower)] += m.now("gpu_loans.owed")[i]
-    return owed
+            total[names.index(x.borrower)] += values[i]
+    return total
 
 
 def _value_after(m: Reading) -> Array:
@@ -224,6 +226,9 @@ def _value_after(m: Reading) -> Array:
 
 
 _owed, _owed_before = now("gpu_loans.owed"), was("gpu_loans.owed")
+_owed_by_firm = Figure(lambda m: _by_firm(m, m.now("gpu_loans.owed")))
+_saved = Figure(lambda m: _by_firm(m, m.now("gpu_loans.reserve") - m.was("gpu_loans.reserve")))
+_no_sale = 1.0 - now("gpu_loans.sold").above(0.0)
 _open = 1.0 - was("funding.window").above(0.5)
 _most_drawn = (
     _per_loan("share_of_new_debt") * Figure(_raised) + _owed_before * _per_loan("growth") * DT
@@ -238,7 +243,7 @@ _left_open = now("gpu_loans.residual") - was("gpu_loans.residual")
 
 GPU_LOANS = (
     equal("gpu_loans: loans sum to the balance", _owed.total(), now("gpu_loans.balance")),
-    equal("gpu_loans: loans of a firm and its vehicles sum to its balances", Figure(_owed_by_firm),
+    equal("gpu_loans: loans of a firm and its vehicles sum to its balances", _owed_by_firm,
           _firm("gpu_loans.balance_{}") + _firm("gpu_loans.spv_balance_{}"), "firms.firm", reads=["firms"]),
     at_most("gpu_loans: a loan grows by new debt alone", _owed, _owed_before + _most_drawn, "gpu_loans.loan"),
     at_most("gpu_loans: balance = balance before - repaid + new, and new is not negative",
@@ -252,10 +257,14 @@ GPU_LOANS = (
     at_most("gpu_loans: covenants hold after the cure, but for the residual that is reported",
             _owed, _covenant * Figure(_value_after) + _left_open, "gpu_loans.loan", reads=["fleet"]),
     equal("gpu_loans: of a firm in default nothing is outstanding",
-          Figure(_owed_by_firm) * (1.0 - _alive), 0.0, "firms.firm", reads=["firms"]),
+          _owed_by_firm * (1.0 - _alive), 0.0, "firms.firm", reads=["firms"]),
     at_most("gpu_loans: instalments and cures take no more than the firm's cash",
             _firm("gpu_loans.margin_{}") + _firm("gpu_loans.principal_{}"), now("firms.cash"),
             "firms.firm", reads=["firms"]),
+    at_most("gpu_loans: what goes into a reserve is paid by the borrower", _saved * _no_sale,
+            _firm("gpu_loans.margin_{}") * _no_sale, "firms.firm", reads=["firms"]),
+    equal("gpu_loans: a loan that is repaid holds no reserve",
+          now("gpu_loans.reserve") * (1.0 - _owed_before.above(0.0)) * (1.0 - _owed.above(0.0)), 0.0, "gpu_loans.loan"),
     at_most("gpu_loans: units = units before - sold + bought, and bought is not negative", _had_units, _kept_units),
     equal("gpu_loans: without new loans no units come", _kept_units * _no_draws, _had_units * _no_draws),
     equal("gpu_loans: units sold add up",

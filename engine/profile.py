@@ -32,7 +32,7 @@ from .tables import GRID, console, number
 
 SAMPLE = 63  # paths; odd, so that a median is a value that occurs: a mask, a regime
 COMPILERS = 2  # at a time: each is a process of its own
-MOST_PATHS = 1 << 16  # enough to tell what a system costs
+MOST_PATHS = 1 << 14  # of a run: many short runs by turns find a quiet moment, one long run does not
 
 Progress = Callable[[int, int, str], None]
 """``progress(done, total, what)``: steps of compiling and of running."""
@@ -199,7 +199,7 @@ def profile(
     dtype: str = "float32",
     *,
     months: int | None = None,
-    runs: int = 3,
+    runs: int = 9,
     progress: Progress | None = None,
 ) -> Profile:
     """Time the economy, and with each system held in turn, on the same paths.

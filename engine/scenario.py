@@ -412,16 +412,20 @@ def _check(path: Path, raw: dict[str, Any], problems: list[str]) -> Scenario | N
     problems += [
         f"{k}: set, but not among systems; add it there or leave [{k}] out" for k in tables
     ]
-    for key, system in made:
-        problems += system.check()
-        problems += [
-            f"systems: {key} reads {need}, which is missing; add it to systems"
-            for need in system.needs()
-            if need not in order and key in order
-        ]
-    if not problems:
-        systems = dict(made)
-        problems += [line for _, system in made for line in system.fits(systems)]
+    systems = dict(made)
+    missing = [
+        f"systems: {key} reads {need}, which is missing; add it to systems"
+        for key, system in made
+        for need in system.needs()
+        if need not in order and key in order
+    ]
+    problems += [line for system in systems.values() for line in system.check()] + missing
+    if not missing and all(key in systems for key in order):
+        sound = not problems
+        for system in systems.values():
+            # a system on request may trace the others, which then have to be sound
+            if sound or not system.on_request:
+                problems += system.fits(systems)
     if problems:
         return None
     values = {k: v for k, v in values.items() if k not in SYSTEMS or k in order}
@@ -442,7 +446,7 @@ def _unusable(scenario: Scenario) -> list[str]:
                 f"{scenario.name}: its values give no finite start ({error}); some should be less extreme"
             ]
     found = {**economy.reals, **economy.columns}
-    return [
+    return economy.silent() + [
         f"{name}: not finite as computed from {name.partition('.')[0]}'s values; some should be less extreme"
         for name, value in found.items()
         if not np.isfinite(value).all()

@@ -76,6 +76,31 @@ def _whole(x: Any) -> bool:
     return isinstance(x, int | np.integer) and not isinstance(x, bool)
 
 
+def _check_model(economy: Economy, dtype: str) -> None:
+    """Raise ConfigError where nothing is reported, or a parameter is beyond what float32 holds."""
+    if problems := economy.silent():
+        raise ConfigError(problems)
+    if dtype != "float32":
+        return
+    limits = np.finfo(np.float32)
+    low, high = float(limits.smallest_normal), float(limits.max)
+    given = {k: v for key, s in economy.systems.items() for k, v in s._flatten(key).items()}
+    problems = [
+        f"{name} = {value:g}: float32 holds 0 and sizes from {low:.2g} to {high:.2g}; should be one of them, or "
+        "dtype float64"
+        for name, value in given.items()
+        if value and not low <= abs(value) <= high
+    ]
+    problems = problems or [
+        f"{name}: computes to {value:.2g}, beyond float32's {high:.2g}; values should be less extreme, or dtype "
+        "float64"
+        for name, data in {**economy.reals, **economy.columns}.items()
+        if name not in given and (value := float(np.abs(data).max())) > high
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
 def plan(
     model: Scenario | Economy | System,
     backend: str = "auto",
@@ -86,6 +111,7 @@ def plan(
     economy = as_economy(model)
     months = economy.months if months is None else months
     check_run(1, 0, months, dtype, backend)
+    _check_model(economy, dtype)
     passed: list[str] = []
     if backend == "auto":
         backend, skipped = backends.choose()

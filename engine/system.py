@@ -381,6 +381,12 @@ class Economy:
     def unit(self, name: str) -> str:
         return self.reported[name].unit
 
+    def silent(self) -> list[str]:
+        """A line where nothing is reported: there is then nothing to run for."""
+        if self.metrics or self.series:
+            return []
+        return [f"systems = [{', '.join(self.systems)}]: report nothing; add one that does"]
+
     # ---- the model that the kernels trace
     def _bind(self, inputs: dict[str, Any]) -> dict[str, System]:
         bound = {}

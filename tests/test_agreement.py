@@ -79,16 +79,16 @@ def _total(xp: Any, array: Any, count: int) -> Any:
     return xp.loop(0, count, lambda i, a: {"sum": a.sum + xp.get(array, i)}, sum=0.0).sum
 
 
+def _stir(xp: Any, hashed: Any, word: Any) -> dict[str, Any]:
+    return {"h": (xp.shift_left(hashed, 5) | xp.shift_right(hashed, 27)) ^ word}
+
+
 def _drawn(xp: Any, credit: Any, arrays: dict[str, int]) -> Any:
     """24 bits that depend on every bit of the arrays that say which loans default."""
     hashed = xp.to_bits(0)
     for name, length in arrays.items():
-
-        def stir(i: Any, a: Any, array: Any = getattr(credit, name)) -> dict[str, Any]:
-            turned = xp.shift_left(a.h, 5) | xp.shift_right(a.h, 27)
-            return {"h": turned ^ xp.get(array, i)}
-
-        hashed = xp.loop(0, length, stir, h=hashed).h
+        array = getattr(credit, name)
+        hashed = xp.loop(0, length, lambda i, a, x=array: _stir(xp, a.h, xp.get(x, i)), h=hashed).h
     return xp.to_real(xp.from_bits(xp.shift_right(hashed, 8)))
 
 

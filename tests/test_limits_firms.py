@@ -27,10 +27,9 @@ from overbuilt.engine.system import DT, Economy
 from overbuilt.engine.validate import ConfigError
 from overbuilt.kernels import backends
 
-from .prescribed import Array, history, prescribed
+from .prescribed import STANDARD_ERRORS, Array, history, prescribed
 
 PATHS = 100_000
-STANDARD_ERRORS = 4.0
 MONTHS = np.arange(1, 61)
 
 FIRM: dict[str, Any] = {
@@ -43,12 +42,20 @@ PLAIN: dict[str, Any] = {
 }  # fmt: skip
 
 
-def economy(firm: dict[str, dict[str, Any]], contract: list[dict[str, Any]], /, **given: Any) -> Economy:
+def economy(
+    firm: dict[str, dict[str, Any]], contract: list[dict[str, Any]], /, **given: Any
+) -> Economy:
     """``given``: stress, gpu_loans, structured, funding, compute as variables by month; the rest are Firms' values."""
     systems = {
         "stress": {"none": 0.0},
         "revenue": {"multiple0": 1.0},
-        "compute": {"utilisation": 0.5, "utilisation0": 0.5, "capex": 400.0, "delivery": 10.0, "delivery0": 10.0},
+        "compute": {
+            "utilisation": 0.5,
+            "utilisation0": 0.5,
+            "capex": 400.0,
+            "delivery": 10.0,
+            "delivery0": 10.0,
+        },
         "rental": {"log_per_kw": 0.0, "shortfall": 0.0},
     }
     below: dict[str, dict[str, Any]] = {
@@ -58,17 +65,23 @@ def economy(firm: dict[str, dict[str, Any]], contract: list[dict[str, Any]], /, 
     for name, variables in (systems | below).items():
         variables.update(given.pop(name, {}))
     names = list(firm)
-    owed = contract or [{"name": "none", "payer": names[0], "payee": names[1], "kind": "compute", "total": 0.0}]
+    owed = contract or [
+        {"name": "none", "payer": names[0], "payee": names[1], "kind": "compute", "total": 0.0}
+    ]
     model = Firms(
         firm=[FIRM | v | {"name": k} for k, v in firm.items()], contract=owed, backstop_firm=names[0],
         **(PLAIN | given),
     )  # fmt: skip
     assert not model.check()
     above = [prescribed(k, **v) for k, v in systems.items()]
-    return Economy(*above, model, *(prescribed(k, **v) for k, v in below.items()), months=60)
+    return Economy(
+        *above, model, *(prescribed(k, below=True, **v) for k, v in below.items()), months=60
+    )
 
 
-def by_hand(firm: dict[str, dict[str, Any]], contract: list[dict[str, Any]], months: int, **given: Any) -> Any:
+def by_hand(
+    firm: dict[str, dict[str, Any]], contract: list[dict[str, Any]], months: int, **given: Any
+) -> Any:
     """Each firm's state and flows by month, as ``found["payer"]["cash"]``; and the system's sums."""
     model = economy(firm, contract, **given)
     state = ("cash", "debt", "overdue", "late", "alive", "ledger", "unpaid", "debt_loss", "value")
@@ -77,7 +90,9 @@ def by_hand(firm: dict[str, dict[str, Any]], contract: list[dict[str, Any]], mon
     found: dict[str, Any] = {k: table[k] for k in ("unpaid", "debt_loss")}
     for i, name in enumerate(firm):
         flows = {kind: table["ledger"][:, i * len(LEDGER) + j] for j, kind in enumerate(LEDGER)}
-        found[name] = flows | {k: table[k][:, i] for k in ("cash", "overdue", "late", "alive", "value")}
+        found[name] = flows | {
+            k: table[k][:, i] for k in ("cash", "overdue", "late", "alive", "value")
+        }
         found[name]["owed"] = table["debt"][:, i]
     return found
 
@@ -160,13 +175,27 @@ def test_distress_raises_the_hazard_by_its_weights() -> None:
     firm = {"a": {"hazard": 0.3, "equity_beta": 1.0, "rental_beta": 1.0}, "b": {}}
     held = {"funding": {"drawdown": 0.25, "window": 2.0}, "rental": {"shortfall": 0.5}}
     model = economy(firm, [], distress=[1.0, 2.0, 0.2, 0.4], **held)
-    found = history(list(model.systems.values()), ["firms.hazard"], months=12)["firms.hazard"][:, 0, 0]
-    assert found == pytest.approx(0.3 * math.exp(0.5 + 0.4 + 0.2) * np.arange(1, 13) * DT, rel=1e-12)
+    found = history(list(model.systems.values()), ["firms.hazard"], months=12)["firms.hazard"][
+        :, 0, 0
+    ]
+    assert found == pytest.approx(
+        0.3 * math.exp(0.5 + 0.4 + 0.2) * np.arange(1, 13) * DT, rel=1e-12
+    )
 
 
 # ---- settlement, by hand
 def owes(total: float, lasting: int, kind: str = "compute", **more: Any) -> list[dict[str, Any]]:
-    return [{"name": "c", "payer": "payer", "payee": "payee", "kind": kind, "total": total, "lasting": lasting, **more}]
+    return [
+        {
+            "name": "c",
+            "payer": "payer",
+            "payee": "payee",
+            "kind": kind,
+            "total": total,
+            "lasting": lasting,
+            **more,
+        }
+    ]
 
 
 def test_a_customer_without_income_pays_till_its_cash_is_gone() -> None:
@@ -205,7 +234,14 @@ def test_leases_interest_and_maturities_come_before_building() -> None:
     """Lease 1, interest 1, maturity 4, capex 5 a month; cash 8.5 is enough for the first three and half of the last."""
     firm = {"payer": {"cash": 8.5, "debt": 120.0, "coupon": 0.1, "leases": 36.0, "leases_due": 36.0, "capex": 60.0},
             "payee": {}}  # fmt: skip
-    rung = {"name": "r", "firm": "payer", "balance": 120.0, "first_month": 1, "last_month": 30, "reading": "both"}
+    rung = {
+        "name": "r",
+        "firm": "payer",
+        "balance": 120.0,
+        "first_month": 1,
+        "last_month": 30,
+        "reading": "both",
+    }
     payer = by_hand(firm, [], 3, ladder=[rung])["payer"]
     kinds = ("leases", "interest", "principal", "capex")
     assert [payer[k][0] for k in kinds] == pytest.approx([1.0, 1.0, 4.0, 2.5], rel=1e-6)
@@ -213,7 +249,9 @@ def test_leases_interest_and_maturities_come_before_building() -> None:
     # what a maturity leaves unpaid is no longer debt, but overdue
     assert payer["owed"] == pytest.approx([116.0, 112.0, 108.0])
     interest = 116.0 * 0.1 / 12.0, 112.0 * 0.1 / 12.0
-    assert payer["overdue"] == pytest.approx([0.0, 5.0 + interest[0], 10.0 + sum(interest)], rel=1e-6)
+    assert payer["overdue"] == pytest.approx(
+        [0.0, 5.0 + interest[0], 10.0 + sum(interest)], rel=1e-6
+    )
     assert payer["late"] == pytest.approx([0.0, 1.0, 2.0])
 
 
@@ -224,31 +262,39 @@ def test_outside_money_is_what_the_window_leaves() -> None:
     found = by_hand({"weak": row, "strong": row | {"window_beta": 0.5}}, [], 3, **window)
     for name, beta in (("weak", 1.0), ("strong", 0.5)):
         access = 1.0 - beta * (1.0 - np.array([1.0, 0.7, 0.15]))
-        worth = (found[name]["value"] - found[name]["owed"]) / 1000.0
+        worth = (found[name]["value"] - found[name]["owed"]) / 1000.0  # new equity adds to it
         before = np.array([1.0, *worth[:-1]])
         assert found[name]["debt"] == pytest.approx(0.75 * access * before, rel=1e-9)
         assert found[name]["equity"] == pytest.approx(0.25 * access * before, rel=1e-9)
-        assert found[name]["capex"] == pytest.approx(access * before, rel=1e-9)
+        spent = sum(found[name][k] for k in ("capex", "interest", "principal"))
+        assert spent == pytest.approx(access * before, rel=1e-9)
 
 
 def test_what_collateral_and_guarantees_took_is_paid_first_and_the_rest_is_overdue() -> None:
     """Cash 5; 3 for a margin and 4 for a guarantee: 5 are paid, 2 stay overdue, and are paid once there is money."""
-    taken = {"gpu_loans": {"margin_payer": [3.0, 0.0]}, "structured": {"guarantee_payer": [4.0, 0.0]}}
-    firm = {"payer": {"cash": 5.0, "seller": "sales", "ai_revenue": 12.0, "margin": 1.0}, "payee": {}}
+    taken = {
+        "gpu_loans": {"margin_payer": [3.0, 0.0]},
+        "structured": {"guarantee_payer": [4.0, 0.0]},
+    }
+    firm = {
+        "payer": {"cash": 5.0, "seller": "sales", "ai_revenue": 12.0, "margin": 1.0},
+        "payee": {},
+    }
     sales = {"revenue": {"sales_multiple": [0.0, 0.0, 1.0]}}
-    # state is last month's: what is prescribed for month 1 is read in months 1 and 2
     payer = by_hand(firm, [], 4, **taken, **sales)["payer"]
-    assert payer["collateral"][0] == pytest.approx(5.0)
-    assert payer["overdue"][0] == pytest.approx(2.0)
-    assert payer["collateral"][1] == pytest.approx(0.0)
-    assert payer["overdue"][1] == pytest.approx(9.0)
-    assert payer["principal"][2:] == pytest.approx([1.0, 1.0])
-    assert payer["overdue"][2:] == pytest.approx([8.0, 7.0])
+    assert payer["collateral"] == pytest.approx([5.0, 0.0, 0.0, 0.0])
+    assert payer["principal"] == pytest.approx([0.0, 0.0, 1.0, 1.0])
+    assert payer["overdue"] == pytest.approx([2.0, 2.0, 1.0, 0.0])
 
 
 def test_debt_that_gpu_loans_repaid_is_not_lost_again() -> None:
     """Debt 30, of it 10 in a GPU loan that was sold out the month before the default: 0.6 x 20 is lost here."""
-    loans = {"gpu_loans": {"balance_payer": [10.0, 10.0, 0.0], "repaid_payer": [0.0, 0.0, 10.0, 0.0]}}
+    loans = {
+        "gpu_loans": {
+            "balance_payer": [10.0, 10.0, 10.0, 0.0],
+            "repaid_payer": [0.0, 0.0, 0.0, 10.0, 0.0],
+        }
+    }
     stress = {"stress": {"default_payer": [0.0, 0.0, 0.0, 1.0, 0.0]}}
     found = by_hand({"payer": {"debt": 30.0}, "payee": {}}, [], 5, **loans, **stress)
     assert found["debt_loss"] == pytest.approx([0.0, 0.0, 0.0, 12.0, 12.0], rel=1e-6)
@@ -256,14 +302,19 @@ def test_debt_that_gpu_loans_repaid_is_not_lost_again() -> None:
 
 def test_vendor_equity_comes_in_tranches_until_it_is_pointless() -> None:
     """1 a month, as capacity comes on; none once the window is shut and the receiver has lost half its value."""
-    firm = {"giver": {"cash": 100.0, "equity_beta": 0.0}, "taker": {"cash": 0.0, "equity": 100.0, "equity_beta": 1.0}}
+    firm = {
+        "giver": {"cash": 100.0, "equity_beta": 0.0},
+        "taker": {"cash": 0.0, "equity": 100.0, "equity_beta": 1.0},
+    }
     gift = [{"name": "e", "payer": "giver", "payee": "taker", "kind": "equity", "total": 12.0, "lasting": 12},
             {"name": "c", "payer": "taker", "payee": "giver", "kind": "compute", "total": 0.0}]  # fmt: skip
-    falls = {"funding": {"window": [0.0] * 3 + [2.0], "log_equity": [0.0] * 5 + [-1.0]}}
+    falls = {"funding": {"window": [0.0] * 3 + [2.0], "log_equity": [0.0] * 7 + [-1.0]}}
     pace = {"compute": {"delivery": [10.0, 5.0] + [10.0] * 3}}
     found = by_hand(firm, gift, 9, **falls, **pace)
-    # equity that falls in month 6 is read in month 7, and then the window is shut as well
-    assert found["taker"]["vendor_equity"] == pytest.approx([1.0, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0])
+    # the value of assets falls in month 8, which next month's tranche looks at
+    assert found["taker"]["vendor_equity"] == pytest.approx(
+        [1.0, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0]
+    )
     assert found["giver"]["vendor_equity_given"] == pytest.approx(found["taker"]["vendor_equity"])
 
 
@@ -291,7 +342,9 @@ def test_an_event_acts_in_its_months_on_its_kind_alone(what: str) -> None:
     found, month = felt(of_kind(what)), np.arange(1, 25)
     for kind, neutral in NEUTRAL.items():
         inside = (month >= 7) & (month < 11) & (kind == what)
-        assert np.array_equal(found[kind][:, 0], np.where(inside, SIZES.get(what, -0.5), neutral)), kind
+        assert np.array_equal(
+            found[kind][:, 0], np.where(inside, SIZES.get(what, -0.5), neutral)
+        ), kind
     none = felt(of_kind(what, probability=0.0), paths=1000)
     assert all((none[kind] == neutral).all() for kind, neutral in NEUTRAL.items())
 
@@ -326,7 +379,13 @@ def test_events_of_a_kind_add_up_as_their_kind_does() -> None:
 
 @pytest.mark.parametrize("months", [12, 60])
 def test_an_event_after_the_horizon_is_an_error(months: int) -> None:
-    changed = {"months": months, "stress.event.price_war.on": True, "stress.event.price_war.month": months + 1}
-    with pytest.raises(ConfigError, match=f"price_war.month = {months + 1}: after the horizon; .* at most {months}"):
+    changed = {
+        "months": months,
+        "stress.event.price_war.on": True,
+        "stress.event.price_war.month": months + 1,
+    }
+    with pytest.raises(
+        ConfigError, match=f"price_war.month = {months + 1}: after the horizon; .* at most {months}"
+    ):
         load("base", changed)
     load("base", changed | {"stress.event.price_war.month": months})

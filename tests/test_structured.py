@@ -167,7 +167,9 @@ def run(model: Economy | Structured, paths: int, backend: str, dtype: str = "flo
     found = backends.status(backend)
     if not found.works:
         pytest.skip(found.why)
-    result = simulate(model, paths, SEED, backend, dtype)
+    whole = model if isinstance(model, Economy) else Economy(model, name="structured")
+    whole.metrics = tuple(whole.reported)  # those that claims alone read are checked, too
+    result = simulate(whole, paths, SEED, backend, dtype)
     assert result.bad_count == 0
     return result
 

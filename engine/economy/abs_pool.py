@@ -87,13 +87,15 @@ def _check_stack(pool: str, tranches: Sequence[Any]) -> list[str]:
     if not stack:
         return []
     problems = []
+    thin = [t.attach for t in tranches if t.attach >= t.detach]
     first, last = stack[0], max(stack, key=lambda t: t.detach)
     if abs(first.attach) > _CLOSE:
         problems.append(
             f"structured.tranche.{first.name}.attach = {first.attach:g}: the lowest of {pool} should attach at 0"
         )
     for a, b in itertools.pairwise(stack):
-        if abs(b.attach - a.detach) > _CLOSE:
+        filled = any(a.detach <= attach < b.attach for attach in thin)
+        if abs(b.attach - a.detach) > _CLOSE and not filled:
             fault = "leaves a gap above" if b.attach > a.detach else "overlaps"
             problems.append(
                 f"structured.tranche.{b.name}.attach = {b.attach:g}: {fault} {a.name}; should be {a.detach:g}"

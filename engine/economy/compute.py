@@ -47,11 +47,11 @@ class Compute(System):
     demand_reversion = parameter(
         1.0, "1/year", "assumption: demand shocks halve in eight months", gt=0
     )
-    demand_volatility = parameter(0.15, "1/year^0.5", "assumption: as revenue's", ge=0)
+    demand_volatility = parameter(0.15, "1/year^0.5", "assumption: as revenue's", ge=0, le=5)
     pipeline_start = parameter(
-        15.0, "GW", "assumption: under construction at the end of 2025", ge=0
+        15.0, "GW", "assumption: under construction at the end of 2025", gt=0
     )
-    build_time = parameter(1.0, "year", "assumption: order to power, once the grid allows", gt=0)
+    build_time = parameter(1.0, "year", "assumption: order to power, once the grid allows", ge=0.1)
     trend_start = parameter(
         0.40, "1/year", "assumption: demand growth that builders see at the start", ge=-1, le=2
     )

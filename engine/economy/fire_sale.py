@@ -138,7 +138,7 @@ def _offers(xp: Any, terms: Terms, prices: Sequence[Any], called: Any, a: Any) -
         still = short - from_reserve - from_cash
         # a debt that the reserve just covers is no reason to sell: which way rounding falls would decide it
         still = xp.where(still > terms.tolerance * short, still, 0.0)
-        wanted = still / (1.0 - terms.covenant[i])
+        wanted = still / xp.maximum(1.0 - terms.covenant[i], 1e-6)
         everything = (still > 0.0) & (is_called | (wanted > 0.5 * value))
         share = xp.where(everything, 1.0, wanted / xp.maximum(value, 1e-30))
         found = {

@@ -43,7 +43,7 @@ def _contract(c: Any, names: list[str]) -> Iterator[str]:
         yield f"{where}.payer = {shown(c.payer)}: should be a firm{near(c.payer, names)}"
     if c.kind != "round_trip" and c.payee not in names:
         yield f"{where}.payee = {shown(c.payee)}: should be a firm{near(c.payee, names)}"
-    if c.payer == c.payee:
+    if c.payer and c.payer == c.payee:
         yield f"{where}.payee = {shown(c.payee)}: a firm cannot owe itself; should be another firm"
     if c.ramp > c.lasting:
         yield f"{where}.ramp = {c.ramp}: should be at most lasting = {c.lasting}"

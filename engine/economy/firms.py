@@ -92,7 +92,7 @@ class Firms(System):
     running_cost = parameter(
         0.25, "share", "assumption: of contract revenue that serving it costs", ge=0, le=1
     )
-    capacity_life = parameter(6.0, "year", "fact: accounting_life_new", gt=0)
+    capacity_life = parameter(6.0, "year", "fact: accounting_life_new", ge=0.1)
     spend_2025 = parameter(400.0, "USD bn/year", "fact: datacenter_spend_2025", gt=0)
     backstop = parameter(
         0.0, "probability", "assumption: a month, of state support while the window is shut and it is in arrears",

@@ -27,54 +27,74 @@ class Funding(System):
     reads = ("stress", "shocks", "revenue", "private_credit", "holders")
 
     rate_start = parameter(
-        0.0388, "1/year", "assumption: federal funds before the meeting of December 2025", ge=0
+        0.0388,
+        "1/year",
+        "assumption: federal funds before the meeting of December 2025",
+        ge=0,
+        le=1,
     )
     rate_mean = parameter(
-        0.0325, "1/year", "assumption: the neutral rate that markets priced", ge=0
+        0.0325, "1/year", "assumption: the neutral rate that markets priced", ge=0, le=1
     )
     rate_reversion = parameter(0.25, "1/year", "assumption: half-life near three years", gt=0)
-    rate_volatility = parameter(0.009, "1/year^0.5", "assumption: 90 basis points a year", ge=0)
+    rate_volatility = parameter(
+        0.009, "1/year^0.5", "assumption: 90 basis points a year", ge=0, le=0.2
+    )
     cut_odds = parameter(0.5, "probability", "fact: fed_cut_prob", ge=0, le=1)
-    cut_size = parameter(0.0025, "1/year", "assumption: a quarter of a point, as usual", ge=0)
+    cut_size = parameter(
+        0.0025, "1/year", "assumption: a quarter of a point, as usual", ge=0, le=0.1
+    )
     spread_start = parameter(
         0.032,
         "1/year",
         "assumption: high-yield spread of December 2025, below its mean of 4.8 %",
         gt=0,
+        le=1,
     )
     spread_mean = parameter(
         0.034,
         "1/year",
         "assumption: where it reverts to, near today's; the mean of 4.8 % holds 2002 and 2008",
         gt=0,
+        le=1,
     )
     spread_half_life = parameter(
         1.667, "year", "assumption: 20 months, as the note of spread_vol says", gt=0
     )
-    spread_volatility = parameter(0.36, "1/year^0.5", "fact: spread_vol", ge=0)
+    spread_volatility = parameter(0.36, "1/year^0.5", "fact: spread_vol", ge=0, le=3)
     jump_rate = parameter(
         0.10,
         "1/year",
         "assumption: sudden widening, once in ten years as in 2001, 2008, 2020",
         ge=0,
     )
-    jump_mean = parameter(0.45, "log", "assumption: spreads half as high again and more")
-    jump_spread = parameter(0.15, "log", "assumption: standard deviation of a jump", ge=0)
+    jump_mean = parameter(
+        0.45, "log", "assumption: spreads half as high again and more", ge=-3, le=3
+    )
+    jump_spread = parameter(0.15, "log", "assumption: standard deviation of a jump", ge=0, le=3)
     multiple = parameter(26.0, "x", "fact: qqq_pe_now", gt=0)
     multiple_growth = parameter(
-        2.5, "1", "assumption: a point of expected growth is worth 2.5 % of the multiple", ge=0
+        2.5,
+        "1",
+        "assumption: a point of expected growth is worth 2.5 % of the multiple",
+        ge=0,
+        le=100,
     )
-    duration = parameter(6.0, "year", "assumption: of the multiple to the short rate", ge=0)
+    duration = parameter(6.0, "year", "assumption: of the multiple to the short rate", ge=0, le=50)
     multiple_spread = parameter(
-        0.25, "1", "assumption: elasticity of the multiple to the credit spread", ge=0
+        0.25, "1", "assumption: elasticity of the multiple to the credit spread", ge=0, le=5
     )
     earnings_base = parameter(
-        0.06, "1/year", "assumption: earnings growth without growth of AI revenue", ge=-0.1
+        0.06, "1/year", "assumption: earnings growth without growth of AI revenue", ge=-0.1, le=1
     )
-    earnings_start = parameter(0.20, "1/year", "fact: qqq_earnings_growth", ge=0)
+    earnings_start = parameter(0.20, "1/year", "fact: qqq_earnings_growth", ge=0, le=2)
     growth_memory = parameter(1.5, "year", "assumption: over which growth is learnt", gt=0)
     mood_volatility = parameter(
-        0.20, "1/year^0.5", "assumption: of AI equity about its worth; NASDAQ 0.25 in all", ge=0
+        0.20,
+        "1/year^0.5",
+        "assumption: of AI equity about its worth; NASDAQ 0.25 in all",
+        ge=0,
+        le=3,
     )
     mood_half_life = parameter(1.5, "year", "assumption: of a mood", gt=0)
     tighten = parameter(0.20, "1/year", "assumption: open to tight, times e^v", ge=0)
@@ -105,7 +125,7 @@ class Funding(System):
         1.0986,
         "1/year",
         "assumption: growth of AI revenue that goes with those earnings, ln(9)/2",
-        gt=0,
+        ge=0.1,
     )
 
     window = output("0 open, 1 tight, 2 shut", "funding window")
@@ -116,12 +136,17 @@ class Funding(System):
     loss_rate = output("1/year", "credit losses over loans, lately", metric=False)
 
     def check(self) -> list[str]:
+        problems = []
         low, high = self.strain_bounds
         if low >= high:
-            return [
+            problems.append(
                 f"funding.strain_bounds = {self.strain_bounds}: the first should be the lower one"
-            ]
-        return []
+            )
+        if self.window_start != int(self.window_start):
+            problems.append(
+                f"funding.window_start = {self.window_start}: should be 0 (open), 1 (tight) or 2 (shut)"
+            )
+        return problems
 
     def prepare(self) -> dict[str, Any]:
         return {

@@ -135,7 +135,7 @@ def beside(loans: Any, others: dict[str, System]) -> list[str]:
         firms = [f.name for f in others["firms"].firm]
         for x in loans.loan:
             at = f"gpu_loans.loan.{x.name}"
-            if x.hazard == 0 and x.borrower not in firms:
+            if x.hazard == 0 and x.borrower and x.borrower not in firms:
                 wanted = f"should be a row of firms.firm, or have a hazard{near(x.borrower, firms)}"
                 problems.append(f"{at}.borrower = {shown(x.borrower)}: {wanted}")
             if x.hazard > 0 and x.borrower in firms:
@@ -163,7 +163,7 @@ def _value(loans: Any, resale: dict[str, float]) -> list[str]:
     for x in loans.loan:
         units = [(p.units, p.generation) for p in loans.pledge if p.loan == x.name]
         ltv = x.balance / max(BN * sum(n * resale.get(g, 0.0) for n, g in units), 1e-12)
-        if units and ltv >= x.ltv_covenant:
+        if units and all(g in resale for _, g in units) and ltv >= x.ltv_covenant:
             problems.append(
                 f"gpu_loans.loan.{x.name}.ltv_covenant = {x.ltv_covenant:g}: impossible at the unit "
                 f"values of the start; should be above {ltv:.4g}, the loan to value there"

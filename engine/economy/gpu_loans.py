@@ -192,7 +192,7 @@ class GpuLoans(System):
             self.floor, self.tolerance, self.most_rounds,
         )  # fmt: skip
         borrowers, hazard = self._borrowers(xp, s, up)
-        drawn = self._draw(xp, s, up, prices, borrowers.raised)
+        drawn = self._draw(xp, s, up, prices, borrowers)
         paid = self._pay(xp, terms, prices, drawn, borrowers)
         instalments = self._instalments(xp, paid.principal)
         sale = self._enforce(xp, terms, prices, s, drawn, paid, borrowers.called)
@@ -239,9 +239,13 @@ class GpuLoans(System):
         made = {"called": done.called, "raised": raised, "cash": cash}
         return Fields(made), {"hazard": done.hazard, "limit": s.limit}
 
-    def _draw(self, xp: Any, s: Any, up: Any, prices: list[Any], raised: Any) -> Any:
-        """New debt, while the window is open, buys chips of the newest generation and pledges them."""
+    def _draw(self, xp: Any, s: Any, up: Any, prices: list[Any], borrowers: Any) -> Any:
+        """New debt, while the window is open, buys chips of the newest generation and pledges them.
+
+        What it puts in the reserve is the borrower's cash, as far as there is any.
+        """
         arrays = {k: getattr(s, k) for k in _ARRAYS}
+        arrays |= {"cash": borrowers.cash, "margin": xp.array(self.slots, 0.0)}
         if not self.drawers:
             return Fields(arrays)
         is_open = up.funding.window < 0.5
@@ -255,10 +259,12 @@ class GpuLoans(System):
 
         def drawer(d: Any, a: Any) -> dict[str, Any]:
             i = self.drawer[d]
-            owed = xp.get(a.owed, i)
-            wanted = self.new_share[i] * xp.get(raised, self.who[i]) + self.monthly_growth[i] * owed
+            w, owed = self.who[i], xp.get(a.owed, i)
+            wanted = self.new_share[i] * xp.get(borrowers.raised, w) + self.monthly_growth[i] * owed
             new = xp.where(is_open, wanted, 0.0)
             bought = new * per_price * self.per_ltv[i]
+            cash = xp.get(a.cash, w)
+            put = xp.minimum(self.reserved[i] * new, cash)
             units = a.units
             for g in range(width):
                 more = xp.get(units, i * width + g) + xp.where(newest[g], bought, 0.0)
@@ -266,7 +272,9 @@ class GpuLoans(System):
             return {
                 "owed": xp.set(a.owed, i, owed + new),
                 "due": xp.set(a.due, i, xp.get(a.due, i) + new / self.draw_life),
-                "reserve": xp.set(a.reserve, i, xp.get(a.reserve, i) + self.reserved[i] * new),
+                "reserve": xp.set(a.reserve, i, xp.get(a.reserve, i) + put),
+                "cash": xp.set(a.cash, w, cash - put),
+                "margin": xp.set(a.margin, w, xp.get(a.margin, w) + put),
                 "units": units,
             }
 
@@ -282,11 +290,16 @@ class GpuLoans(System):
             # the last instalment takes what rounding has left, too
             pays = xp.minimum(xp.where(_LAST * due > owed, owed, due), cash)
             owed = owed - pays
+            # the reserve of a loan that is repaid is its borrower's again
+            reserve = xp.get(a.reserve, i)
+            freed = xp.where(owed > 0.0, 0.0, reserve)
             value = worth(xp, terms, drawn.units, i, prices)
             called = xp.get(borrowers.called, w) > 0.5
             return {
                 "owed": xp.set(a.owed, i, owed),
                 "cash": xp.set(a.cash, w, cash - pays),
+                "reserve": xp.set(a.reserve, i, reserve - freed),
+                "margin": xp.set(a.margin, w, xp.get(a.margin, w) - freed),
                 "principal": xp.set(a.principal, at, xp.get(a.principal, at) + pays),
                 "balance": a.balance + owed,
                 "value": a.value + xp.where(owed > 0.0, value, 0.0),
@@ -295,7 +308,8 @@ class GpuLoans(System):
             }
 
         sums = dict.fromkeys(("balance", "value", "interest", "over"), 0.0)
-        start = {"owed": drawn.owed, "cash": borrowers.cash, "principal": xp.array(self.lines, 0.0)}
+        start = {k: getattr(drawn, k) for k in ("owed", "cash", "reserve", "margin")}
+        start["principal"] = xp.array(self.lines, 0.0)
         return xp.loop(0, terms.loans, loan, **start, **sums)
 
     def _instalments(self, xp: Any, principal: Any) -> dict[str, Any]:
@@ -311,8 +325,8 @@ class GpuLoans(System):
         self, xp: Any, terms: Any, prices: Any, s: Any, drawn: Any, paid: Any, called: Any
     ) -> Any:
         """Cures and sales on the paths where a loan is in breach or called; the others do nothing."""
-        changes = {k: getattr(drawn, k) for k in ("units", "due", "reserve")}
-        changes |= {"owed": paid.owed, "margin": xp.array(self.slots, 0.0)}
+        changes = {k: getattr(drawn, k) for k in ("units", "due")}
+        changes |= {k: getattr(paid, k) for k in ("owed", "reserve", "margin")}
         changes["repaid"] = paid.principal
         changes |= {k: getattr(s, k) for k in _LOSSES}
         market = tuple(f"k{g}" for g in range(terms.generations))
@@ -357,7 +371,8 @@ class GpuLoans(System):
         """After a sale: instalments shrink with the balance, losses by who bears them, cash by borrower."""
         margin = a.margin
         for f in range(self.first_outside):
-            margin = xp.set(margin, f, xp.get(limit, f) - xp.get(sale.cash, f))
+            spent = xp.get(limit, f) - xp.get(sale.cash, f)
+            margin = xp.set(margin, f, xp.get(margin, f) + spent)
 
         def loan(i: Any, b: Any) -> dict[str, Any]:
             w, at = self.who[i], self.ledger[i]

@@ -108,6 +108,13 @@ class Holders(System):
             for i in self.instrument
             if i.loss.count(".") != 1
         ]
+        first = {i.loss: i.name for i in reversed(self.instrument)}
+        problems += [
+            f"holders.instrument.{i.name}.loss = {shown(i.loss)}: is that of {first[i.loss]} already; "
+            "should be another, as a loss is borne once"
+            for i in self.instrument
+            if first[i.loss] != i.name
+        ]
         if self.lender not in holders:
             problems.append(
                 f"holders.lender = {shown(self.lender)}: should be a row of holders.holder{near(self.lender, holders)}"
@@ -117,6 +124,8 @@ class Holders(System):
     def fits(self, others: dict[str, System]) -> list[str]:
         problems = []
         for i in self.instrument:
+            if i.loss.count(".") != 1:
+                continue
             system, _, name = i.loss.partition(".")
             known = list(others[system].outputs()) if system in others else []
             if system not in others:

@@ -128,6 +128,8 @@ class Macro(System):
         gained = self.productivity_gain * xp.maximum(learnt, 0.0) / self.gdp_start
         speed = self.productivity_gain * (learnt - s.learnt) / (self.gdp_start * DT)
         growth = base + building + wealth - crunch + other + speed
+        # a factor of e a year at most: losses beyond all output stay finite
+        growth = xp.clip(growth, -1.0, 1.0)
         log_gdp = s.log_gdp + growth * DT
         jobs = self.displaced * xp.maximum(learnt, 0.0) / self.gdp_start * s.taste
         return {

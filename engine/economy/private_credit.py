@@ -152,6 +152,12 @@ class PrivateCredit(System):
             return homogeneous(self.loans, self.pd, self.rho, self.lgd, self.exposure), []
         names = ({s.name for s in self.sector}, {r.name.upper() for r in self.rating})
         loans, problems = read_book(find_file(self.book, self.folder), *names)
+        if self.new_book and self.new_book == self.book:
+            return loans, [
+                *problems,
+                f"private_credit.new_book = {shown(self.new_book)}: is the book already; should be another file, "
+                "or '' for none",
+            ]
         if self.new_book:
             more, found = read_book(find_file(self.new_book, self.folder), *names, key="new_book")
             known = {x.loan for x in loans}
@@ -174,7 +180,10 @@ class PrivateCredit(System):
     def fits(self, others: dict[str, System]) -> list[str]:
         if "gpu_loans" not in others or not self.stress:
             return []
-        linked = sum(x.exposure for x in self._split()[1])
+        _, loans, problems = self._split()
+        if problems:
+            return []
+        linked = sum(x.exposure for x in loans)
         books = ("legacy", "new") if self.new_book else ("legacy",)
         there = sum(x.balance for x in others["gpu_loans"].loan if x.in_book in books)
         if self.book and abs(linked - there) > 0.01 * max(there, 1.0):

@@ -17,7 +17,7 @@ class Generation(Row):
     price = parameter(
         2.1, "USD/GPU-hour", "assumption: on-demand rental at its release, or now", gt=0
     )
-    volatility = parameter(0.19, "1/year^0.5", "fact: h100_rental_vol", ge=0)
+    volatility = parameter(0.19, "1/year^0.5", "fact: h100_rental_vol", ge=0, le=5)
     efficiency = parameter(
         0.0,
         "log",
@@ -86,9 +86,15 @@ class Rental(System):
     reversion = parameter(
         1.5, "1/year", "assumption: half-life of a price shock five and a half months", gt=0
     )
-    scarcity_lift = parameter(0.8, "1", "assumption: theta, elasticity of price to tightness", ge=0)
+    scarcity_lift = parameter(
+        0.8, "1", "assumption: theta, elasticity of price to tightness", ge=0, le=10
+    )
     obsolescence = parameter(
-        0.9, "1", "assumption: omega, share of a newer chip's lead that old prices lose", ge=0
+        0.9,
+        "1",
+        "assumption: omega, share of a newer chip's lead that old prices lose",
+        ge=0,
+        le=10,
     )
     shelter = parameter(
         0.85, "share", "assumption: phi, of that loss that scarcity suspends", ge=0, le=1
@@ -103,8 +109,10 @@ class Rental(System):
         0.04, "1/year", "assumption: price wars, one in 25 years while compute is short", ge=0
     )
     war_rate_glut = parameter(0.19, "1/year", "assumption: and in a glut", ge=0)
-    war_size = parameter(-0.5, "log", "assumption: mean cut, as AWS's 44 % of June 2025", le=0)
-    war_spread = parameter(0.25, "log", "assumption: standard deviation of the cut", ge=0)
+    war_size = parameter(
+        -0.5, "log", "assumption: mean cut, as AWS's 44 % of June 2025", ge=-5, le=0
+    )
+    war_spread = parameter(0.25, "log", "assumption: standard deviation of the cut", ge=0, le=5)
     war_half_life = parameter(2.0, "year", "assumption: as oil stayed down after 2014", gt=0)
     sale_impact = parameter(
         0.5,

@@ -19,7 +19,9 @@ class Company(Row):
     revenue_2025 = parameter(
         1.0, "USD bn/year", "assumption: sums to revenue_2025 over the table", gt=0
     )
-    volatility = parameter(0.25, "1/year^0.5", "assumption: of the score, around its start", ge=0)
+    volatility = parameter(
+        0.25, "1/year^0.5", "assumption: of the score, around its start", ge=0, le=5
+    )
 
 
 _COMPANIES = [
@@ -67,7 +69,9 @@ class Revenue(System):
         "assumption: equal in all regimes, so that they differ by the law alone",
         ge=0,
     )
-    stall_drift = parameter(-0.10, "1/year", "assumption: sales shrink by a tenth a year", le=0)
+    stall_drift = parameter(
+        -0.10, "1/year", "assumption: sales shrink by a tenth a year", ge=-5, le=0
+    )
     start = parameter(
         [0.60, 0.40, 0.0],
         "probability",
@@ -97,7 +101,7 @@ class Revenue(System):
         lt=1,
     )
     renewal_noise = parameter(
-        0.25, "logit", "assumption: month-to-month spread of the renewal share", ge=0
+        0.25, "logit", "assumption: month-to-month spread of the renewal share", ge=0, le=5
     )
     share_reversion = parameter(
         0.5, "1/year", "assumption: half-life of a market-share gain 17 months", gt=0

@@ -64,7 +64,8 @@ class Stress(System):
             if e.what == "default" and not e.target:
                 problems.append(f"{where}.target = '': should be a firm")
             low, high, wanted = _SIZES.get(e.what, (-5.0, 5.0, ""))
-            if not low <= e.size <= high:
+            part = e.what == "window" and e.size != int(e.size)
+            if part or not low <= e.size <= high:
                 problems.append(f"{where}.size = {e.size}: should be {wanted}")
         return problems
 
