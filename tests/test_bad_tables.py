@@ -382,7 +382,9 @@ EVENT_TABLES = [
 TABLES = [*FIRM_TABLES, *GPU_TABLES, *FINANCE_TABLES, *EVENT_TABLES]
 
 
-@pytest.mark.parametrize(("content", "problems"), TABLES, ids=lambda x: str(x[0])[:60])
+@pytest.mark.parametrize(
+    ("content", "problems"), TABLES, ids=[problems[0][:50] for _, problems in TABLES]
+)
 def test_a_table_that_is_wrong(tmp_path: Path, content: str, problems: list[str]) -> None:
     assert checked(tmp_path, BASE + content) == problems
 

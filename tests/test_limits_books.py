@@ -285,19 +285,24 @@ def test_bank_lines_are_the_integral_of_what_funds_cannot_bear() -> None:
 
 
 # ---- private credit under stress; without it, test_textbook.py
-def credit(window: Any = 0.0, paths: int = 1, **given: Any) -> tuple[Economy, dict[str, Array]]:
-    """Three years of the shipped book; given: shortfall, log_spread, displacement, recall by month."""
+BOOKS = ("book.csv", "book_new.csv")
+
+
+def credit(
+    window: Any = 0.0, paths: int = 1, months: int = 36, **given: Any
+) -> tuple[Economy, dict[str, Array]]:
+    """The shipped book; given: shortfall, log_spread, displacement, recall by month."""
     path = {"shortfall": 0.0, "log_spread": 0.0, "displacement": 0.0, "recall": 0.0} | given
     systems = [
         prescribed("stress", recall=path["recall"]),
         prescribed("rental", shortfall=path["shortfall"]),
         prescribed("gpu_loans", loss_in_book=0.0),
-        PrivateCredit(book="book.csv", new_book="book_new.csv"),
+        PrivateCredit(book=BOOKS[0], new_book=BOOKS[1]),
         prescribed("funding", below=True, log_spread=path["log_spread"], window=window),
         prescribed("macro", below=True, displacement=path["displacement"]),
     ]
     names = [f"private_credit.{n}" for n in ("hazard", "lent", "opacity", "stated", "loss")]
-    found = history(systems, names, paths=paths, months=36)
+    found = history(systems, names, paths=paths, months=months)
     return Economy(*systems), {k.partition(".")[2]: v for k, v in found.items()}
 
 
@@ -325,16 +330,22 @@ def test_stress_moves_the_clock_of_hazards_by_the_betas_of_the_book() -> None:
 @pytest.mark.parametrize(("window", "share"), [(0.0, 1.0), (1.0, 0.8), (2.0, 0.35)])
 def test_what_is_lent_is_what_the_window_lets_through(window: float, share: float) -> None:
     """Loans to come are made as planned while it is open, four fifths while tight, a third and a bit while shut."""
-    books = [list(csv.DictReader((CONFIGS / f).open())) for f in ("book.csv", "book_new.csv")]
-    planned = sum(float(x["exposure"]) for x in books[1] if x["loss_computed_by"] != "gpu_loans")
-    linked = sum(float(x["exposure"]) for x in books[1] if x["loss_computed_by"] == "gpu_loans")
-    start = sum(float(x["exposure"]) for x in books[0])
+    old, new = (list(csv.DictReader((CONFIGS / f).read_text().splitlines())) for f in BOOKS)
+    now, due = (
+        sum(
+            float(x["exposure_usd_bn"])
+            for x in new
+            if (x["loss_computed_by"] == "gpu_loans") is linked
+        )
+        for linked in (True, False)
+    )
+    now += sum(float(x["exposure_usd_bn"]) for x in old)
     lent = credit(window)[1]["lent"][-1, 0]
-    assert lent == pytest.approx(start + linked + share * planned, rel=1e-9)
+    assert lent == pytest.approx(now + share * due, rel=1e-9)
 
 
 def test_opacity_is_lognormal_with_mean_one_and_lasts() -> None:
     """True hazards are stated ones times e^(xi/2 - 1/8), one draw a path."""
-    found = credit(paths=4000)[1]["opacity"]
+    found = credit(paths=4000, months=2)[1]["opacity"]
     assert (found == found[0]).all()
     hold(np.log(found[:1]), -0.125, 0.25)
