@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .namespace import Fields, Namespace
 from .ops import OPS, Op, kind_of
 from .philox import philox4x32, stream_id
@@ -21,7 +23,17 @@ class ArrayColumn:
         self.np, self.data = np, data
 
     def __getitem__(self, i: Any) -> Any:
-        return self.data[self.np.clip(i, 0, self.data.shape[0] - 1)]
+        last = self.data.shape[0] - 1
+        return self.data[_within(i, last) if _is_number(i) else self.np.clip(i, 0, last)]
+
+
+def _is_number(i: Any) -> bool:
+    """Whether an index is one known number: it is then held within its array without array operations."""
+    return isinstance(i, int | np.integer)
+
+
+def _within(i: Any, last: int) -> int:
+    return min(max(int(i), 0), last)
 
 
 class ArrayNamespace(Namespace):
@@ -93,6 +105,8 @@ class ArrayNamespace(Namespace):
         return self.np.zeros((length, self.paths), self.np.uint32)
 
     def get(self, array: Any, i: Any) -> Any:
+        if _is_number(i):
+            return array[_within(i, array.shape[0] - 1)]
         i = self.np.clip(self._scalar(i, "i"), 0, array.shape[0] - 1)
         if i.ndim == 0:
             return array[i]
@@ -104,7 +118,7 @@ class ArrayNamespace(Namespace):
 
     def _replace(self, array: Any, i: Any, x: Any) -> Any:
         new = array.copy()
-        new[i, self.np.arange(self.paths)] = x
+        new[i if i.ndim == 0 else (i, self.np.arange(self.paths))] = x
         return new
 
     # ---- loops, eagerly

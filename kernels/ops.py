@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 KINDS = {"f": "real", "i": "integer", "u": "bits", "m": "mask"}
@@ -127,6 +128,13 @@ def _turn(np: Any, u: Any, function: Callable[[Any], Any], is_cosine: int) -> An
 
 
 OPS: dict[str, Op] = {op.name: op for op in ALL}
+
+
+@cache
+def result_kind(name: str, kinds: tuple[str, ...]) -> str | None:
+    """As the operation's ``signature``; a program asks the same few hundred questions thousands of times."""
+    return OPS[name].signature(kinds)
+
 
 # Operations that are not rows because they are not elementwise: the emitter and the namespaces
 # each have one function for them.

@@ -44,7 +44,9 @@ class _Rewriter:
         statements: list[Statement] = []
         for s in block.statements:
             if isinstance(s, Op):
-                kept: Statement | None = self.op(replace(s, args=self.values(s.args)))
+                kept: Statement | None = self.op(
+                    Op(s.results, s.name, self.values(s.args), s.attr, s.line)
+                )
             elif isinstance(s, Loop):
                 head = replace(
                     s, first=self.value(s.first), last=self.value(s.last), init=self.values(s.init)
@@ -209,10 +211,10 @@ def _live(block: Block, wanted: set[int]) -> tuple[Block, set[int]]:
     needed = set(wanted) | {v.id for v in block.outs}
     kept: list[Statement] = []
     for s in reversed(block.statements):
-        if not any(v.id in needed for v in s.results):
+        if needed.isdisjoint([v.id for v in s.results]):
             continue
         if isinstance(s, Op):
-            needed |= {a.id for a in s.args}
+            needed.update([a.id for a in s.args])
             kept.append(s)
             continue
         s = _trim(s, needed)

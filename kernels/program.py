@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
-from .ops import OPS
+from .ops import OPS, result_kind
 
 
 class ProgramError(AssertionError):
@@ -209,7 +209,11 @@ def _need(
     condition: bool, message: str, line: str = "", error: type[ProgramError] = ProgramError
 ) -> None:
     if not condition:
-        raise error(f"{line}: {message}" if line else message)
+        _fail(message, line, error)
+
+
+def _fail(message: str, line: str = "", error: type[ProgramError] = ProgramError) -> NoReturn:
+    raise error(f"{line}: {message}" if line else message)
 
 
 @dataclass(slots=True)
@@ -263,15 +267,17 @@ def _verify_block(
     """``line`` is that of the loop whose block it is."""
 
     def use(at: str, *values: Value) -> None:
+        # every use of a program comes by here, several times: messages are made where one is due
         for v in values:
-            _need(v.id in scope, f"{v} is used before it is defined", at)
-            where = arrays.stale.get(v.id)
-            _need(
-                where is None,
-                f"array {v} is used after it was written at {where}: use what xp.set or the loop returned",
-                at,
-                ArrayError,
-            )
+            if v.id not in scope:
+                _fail(f"{v} is used before it is defined", at)
+            if v.length and v.id in arrays.stale:
+                _fail(
+                    f"array {v} is used after it was written at {arrays.stale[v.id]}: use what xp.set or the loop "
+                    "returned",
+                    at,
+                    ArrayError,
+                )
 
     for s in block.statements:
         if isinstance(s, Op):
@@ -320,7 +326,8 @@ def _verify_block(
                 if v.length:
                     arrays.home[w.id] = arrays.home[v.id]
         for v in s.results:
-            _need(v.id not in seen, f"{v} is assigned twice", s.line)
+            if v.id in seen:
+                _fail(f"{v} is assigned twice", s.line)
             seen.add(v.id)
             scope.add(v.id)
     use(line, *block.outs)
@@ -353,16 +360,18 @@ _FIXED = {
 }
 
 
+_VARYING = ("philox", "array", "get", "set")  # per path whatever they are given
+
+
 def _verify_op(op: Op, scope: set[int], seen: set[int], program: Program) -> None:
+    varying, has_array = op.name in _VARYING, False
+    for v in op.args:
+        varying, has_array = varying or v.varying, has_array or v.length > 0
     if op.name in OPS:
-        _need(
-            len(op.results) == 1 and not any(v.length for v in op.args),
-            f"{op.name} takes plain values",
-        )
-        kind = OPS[op.name].signature(tuple(v.kind for v in op.args))
-        _need(
-            kind == op.results[0].kind, f"{op.name}{_names(op.args)} does not give {op.results[0]}"
-        )
+        if has_array or len(op.results) != 1:
+            _fail(f"{op.name} takes plain values")
+        if result_kind(op.name, tuple([v.kind for v in op.args])) != op.results[0].kind:
+            _fail(f"{op.name}{_names(op.args)} does not give {op.results[0]}")
     else:
         _need(op.name in _FIXED, f"unknown operation {op.name}")
         _need(len(op.args) == _FIXED[op.name], f"{op.name} takes {_FIXED[op.name]} values")
@@ -371,7 +380,6 @@ def _verify_op(op: Op, scope: set[int], seen: set[int], program: Program) -> Non
                 op.args[0].length > 0 and op.args[1].kind == "i",
                 f"{op.name} needs an array and an index",
             )
-    varying = any(v.varying for v in op.args) or op.name in ("philox", "array", "get", "set")
-    _need(
-        all(v.varying == varying for v in op.results), f"{op.name}: uniform and per-path confused"
-    )
+    for v in op.results:
+        if v.varying != varying:
+            _fail(f"{op.name}: uniform and per-path confused")

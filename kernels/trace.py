@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, NoReturn, Protocol
 
 from .namespace import Fields, Namespace
-from .ops import KINDS, OPS, kind_of
+from .ops import KINDS, OPS, kind_of, result_kind
 from .philox import stream_id
 from .program import ArrayError, Block, Loop, Op, Program, Statement, Value, While, verify
 
@@ -56,8 +56,13 @@ def model_line() -> str:
         frame = frame.f_back if frame.f_code is not trace.__code__ else None
     if frame is None:
         return ""
-    path = frame.f_code.co_filename
-    return f"{os.path.join(*path.split(os.sep)[-2:])}:{frame.f_lineno}"
+    return _place(frame.f_code.co_filename, frame.f_lineno)
+
+
+@cache
+def _place(filename: str, line: int) -> str:
+    """A line by its folder, its file and its number: each line of a model is met many times."""
+    return f"{os.path.join(*filename.split(os.sep)[-2:])}:{line}"
 
 
 def refuse(message: str) -> NoReturn:
@@ -261,7 +266,7 @@ class Tracer(Namespace):
             kind = want if want != "T" else (shared or ("f" if "f" in op.over else op.over[0]))
             filled.append(self._symbol(a, kind))
         got = tuple(s.value.kind for s in filled)
-        result = op.signature(got)
+        result = result_kind(name, got)
         if result is None:
             have = ", ".join(KINDS[k] for k in got)
             refuse(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import re
 import subprocess
@@ -96,7 +97,7 @@ def test_nothing_needs_an_accelerator_library_to_run() -> None:
     assert process(code=code).stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("name", ["", "run", "check", "backends"])
+@pytest.mark.parametrize("name", ["", *main.commands])
 def test_help_has_an_example_and_fits(name: str) -> None:
     text = printed(*filter(None, [name]), "--help")
     assert "Example" in text
@@ -136,6 +137,31 @@ def test_json_says_what_python_says() -> None:
     assert got["digest"] == result.digest
     for name, metric in got["metrics"].items():
         assert metric == {c: result.metrics[name][c] for c in JSON_COLUMNS}
+
+
+def test_base_runs_as_a_newcomer_asks_for_it() -> None:
+    got = json.loads(printed("run", "base", "--paths", "20000", "--format", "json"))
+    assert (got["scenario"], got["paths"], got["months"]) == ("base", 20_000, 60)
+    for metric, values in got["metrics"].items():
+        assert all(isinstance(x, float | int) and math.isfinite(x) for x in values.values()), metric
+
+
+@pytest.mark.parametrize("name", overbuilt.shipped())
+def test_every_shipped_scenario_runs_by_its_name(name: str) -> None:
+    """On NumPy, which compiles nothing; until a month after the latest event, OpenAI's default in month 24."""
+    arguments = ("--paths", "8", "--months", "25", "--backend", "numpy", "--format", "json")
+    got = json.loads(printed("run", name, *arguments))
+    assert (got["scenario"], got["paths"], got["months"]) == (name, 8, 25)
+    assert list(got["metrics"]) == list(overbuilt.load(name).economy.metrics)
+
+
+def test_an_event_on_the_command_line_is_the_shipped_scenario() -> None:
+    arguments = ("--paths", "8", "--months", "25", "--backend", "numpy", "--format", "json")
+    runs = [
+        json.loads(printed("run", *how, *arguments))
+        for how in (("price_war",), ("base", "--event", "price_war@12"), ("base",))
+    ]
+    assert runs[0]["metrics"] == runs[1]["metrics"] != runs[2]["metrics"]
 
 
 def test_a_run_again_gives_the_same_bytes() -> None:
@@ -221,7 +247,7 @@ def test_a_title_is_text_and_no_markup(title: str, tmp_path: Path) -> None:
 
 
 # ---- check
-@pytest.mark.parametrize("name", ["base", "exponential", "linear", "textbook"])
+@pytest.mark.parametrize("name", overbuilt.shipped())
 def test_check_says_that_a_scenario_is_sound(name: str) -> None:
     text = printed("check", name)
     assert max(map(len, text.splitlines())) <= 100

@@ -181,6 +181,29 @@ def test_a_called_loan_sells_all_and_takes_no_cash() -> None:
     assert got.rounds == 1
 
 
+def test_a_called_loan_leaves_nothing_open_however_small() -> None:
+    """A ten-thousandth of its collateral is no breach to cure, but a debt that default makes due."""
+    sale = fire_sale([0.01], [[1.0]], [100.0], 0.9, 0.5, 10.0, called=True, tolerance=1e-3)
+    assert sale.balances[0] == 0.0
+    assert sale.loss[0] == 0.0
+    assert sale.proceeds[0] - sale.surplus[0] == pytest.approx(0.01)
+    calm = fire_sale([0.01], [[1.0]], [100.0], 0.9, 0.5, 10.0, tolerance=1e-3)
+    assert calm.balances[0] == 0.01
+
+
+def test_a_called_loan_that_its_reserve_just_covers_sells_nothing() -> None:
+    """0.1 + 0.2 is above 0.3 by a rounding error: no reason to sell 100 units."""
+    sale = fire_sale([0.1 + 0.2], [[100.0]], [1.0], 0.9, 0.5, 10.0, reserve=[0.3], called=[True])
+    assert sale.sold[0] == sale.proceeds[0] == sale.balances[0] == 0.0
+    assert sale.units[0, 0] == 100.0
+    assert sale.cash_paid[0] == 0.3
+    assert sale.loss[0] == 0.1 + 0.2 - 0.3
+    assert sale.rounds == 1
+    short = fire_sale([0.3], [[100.0]], [1.0], 0.9, 0.5, 10.0, reserve=[0.3 - 1e-9], called=[True])
+    assert short.sold[0] == 100.0
+    assert short.balances[0] == short.loss[0] == 0.0
+
+
 def test_generations_are_sold_pro_rata() -> None:
     got = fire_sale([179.0], [[100.0, 50.0]], [1.0, 2.0], 0.85, 0.0, 1.0)
     assert got.sold == pytest.approx(np.array([100.0, 50.0]) * (9.0 / 0.15) / 200.0)

@@ -142,7 +142,7 @@ def test_fewer_units_pledged() -> None:
 
     Where loans are covered more than 1.2 times as well, a further unit adds to what a default dumps on the market
     (a called loan sells all, and hands back the rest): other borrowers of the same chips then lose more by
-    its price than its lender gains. From 1.2 to 2.5 times the units mean losses rise by 0.7 in 106.
+    its price than its lender gains. From 1.2 to 2.5 times the units mean losses rise by half a percent.
     """
     never_less([pledged(f) for f in (2.5, 1.5, 1.2, 1.0, 0.9, 0.85)], GPU)
     never_less([pledged(f) for f in (1.1, 1.0, 0.9, 0.85)])

@@ -504,6 +504,7 @@ def test_numbers_do_not_change_the_kernel(base_kernel: str, overrides: dict[str,
         {"revenue.promo_months": 6},
         {"private_credit.method": "each"},
         {"private_credit.copula": "frailty"},
+        {"private_credit.copula": "student_t"},
         {"private_credit.stress": False},
         {"gpu_loans.impact_law": "linear"},
         {"stress.event.price_war.on": True},
@@ -521,7 +522,12 @@ def test_the_scenarios_share_one_kernel(base_kernel: str) -> None:
 
 def test_an_event_moves_without_another_kernel() -> None:
     name = "stress.event.price_war"
-    later = {f"{name}.month": 20, f"{name}.lasting": 3, f"{name}.size": -0.2, f"{name}.probability": 0.5}
+    later = {
+        f"{name}.month": 20,
+        f"{name}.lasting": 3,
+        f"{name}.size": -0.2,
+        f"{name}.probability": 0.5,
+    }
     assert kernel(name="price_war") == kernel(later, name="price_war")
 
 

@@ -111,7 +111,7 @@ def _round(xp: Any, terms: Terms, prices: Sequence[Any], called: Any, a: Any) ->
     fetched = [prices[g] * average_ratio(xp, terms, getattr(a, f"k{g}"), pushed[g]) for g in every]
     new: dict[str, Any] = {f"k{g}": getattr(a, f"k{g}") + pushed[g] for g in every}
     after = [prices[g] * price_ratio(xp, terms, new[f"k{g}"]) for g in every]
-    settled = _settle(xp, terms, fetched, after, a, offer)
+    settled = _settle(xp, terms, fetched, after, called, a, offer)
     new |= {f"sold{g}": getattr(a, f"sold{g}") + offered[g] for g in every}
     later = xp.where(a.rounds > 0.5, sum(offered[1:], offered[0]), 0.0)
     return {
@@ -160,7 +160,13 @@ def _offers(xp: Any, terms: Terms, prices: Sequence[Any], called: Any, a: Any) -
 
 
 def _settle(
-    xp: Any, terms: Terms, fetched: Sequence[Any], after: Sequence[Any], a: Any, offer: Any
+    xp: Any,
+    terms: Terms,
+    fetched: Sequence[Any],
+    after: Sequence[Any],
+    called: Any,
+    a: Any,
+    offer: Any,
 ) -> Any:
     """By loan: proceeds repay, a surplus is the borrower's, a shortfall the lender's; who is in breach now."""
 
@@ -175,7 +181,8 @@ def _settle(
             value = value + kept * after[g]
             units = xp.set(units, place, kept)
         repaid = xp.minimum(got, owed)
-        gone = share >= 1.0
+        # what cash left of a called loan, if it was too little to sell for, is written off
+        gone = (share >= 1.0) | (xp.get(called, i) > 0.5)
         left = owed - repaid
         owed = xp.where(gone, 0.0, left)
         return {
