@@ -32,7 +32,8 @@ from .tables import GRID, console, number
 
 SAMPLE = 63  # paths; odd, so that a median is a value that occurs: a mask, a regime
 COMPILERS = 2  # at a time: each is a process of its own
-MOST_PATHS = 1 << 14  # of a run: many short runs by turns find a quiet moment, one long run does not
+MOST_PATHS = 1 << 14
+"""Of a run: many short runs by turns find a quiet moment of the machine, one long run does not."""
 
 Progress = Callable[[int, int, str], None]
 """``progress(done, total, what)``: steps of compiling and of running."""

@@ -867,9 +867,7 @@ def loads_or_says_why(scenario: str | Path, overrides: Config | None = None) -> 
     max_examples=150, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
 )
 @given(edits=st.lists(EDITS, min_size=1, max_size=3))
-@example(
-    edits=[("replace", ("systems",), "", ["shocks"]), ("drop", ("private_credit",), "", 0)]
-)
+@example(edits=[("replace", ("systems",), "", ["shocks"]), ("drop", ("private_credit",), "", 0)])
 @example(edits=[("replace", ("compute", "pipeline_start"), "", 1e308)])
 @example(
     edits=[
