@@ -250,12 +250,14 @@ class Row(_Declaring):
     name = setting("", "the row's name, unique in its table")
 
 
-def reserved(table: str, found: Sequence[Row], own: Sequence[str]) -> list[str]:
-    """Rows become variables beside the system's own, so they may not take those names."""
+def reserved(
+    table: str, found: Sequence[Row], own: Sequence[str], prefixes: Sequence[str] = ()
+) -> list[str]:
+    """Rows become variables beside the system's own, as they are or after a prefix: those names are taken."""
     return [
         f"{table}.{r.name}: {r.name!r} is a variable of the system itself; another name is needed"
         for r in found
-        if r.name in own
+        if any(f"{p}{r.name}" in own for p in ("", *prefixes))
     ]
 
 

@@ -138,7 +138,7 @@ class Rental(System):
         return found
 
     def check(self) -> list[str]:
-        problems = reserved("rental.generation", self.generation, _OWN)
+        problems = reserved("rental.generation", self.generation, _OWN, ("log_",))
         first = self.generation[0]
         if first.release > 0:
             problems.append(
