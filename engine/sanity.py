@@ -120,7 +120,7 @@ def sanity(
     values, done = {}, 0
     for name, scenario in scenarios.items():
         values[name], done = _values(scenario, paths, seed, backend, done, progress)
-    return [Finding(c, c.figure(values)) for c in CHECKS]
+    return [Finding(c, float(c.figure(values))) for c in CHECKS]
 
 
 def as_json(findings: list[Finding]) -> list[dict[str, Any]]:

@@ -195,7 +195,7 @@ def ndtr(xp: Any, x: Any) -> Any:
 def ndtr_plain(xp: Any, x: Any) -> Any:
     """The normal distribution function with exp(-x^2/2) taken as it stands, a third cheaper than ``ndtr``.
 
-    The exponent's rounding stays in the lower tail: relative error at most 4 + x^2 ulp. For ratios and odds
+    The exponent's rounding stays in the lower tail: relative error at most 6 + x^2 ulp. For ratios and odds
     that a model's assumptions blur far more.
     """
     top, bottom = _TAIL_64 if xp.float64 else _TAIL_32
