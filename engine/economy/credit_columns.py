@@ -40,6 +40,10 @@ def columns(credit: Any, book: Layout) -> dict[str, Any]:
         weight = {r.name.upper(): r.refinancing for r in credit.rating}
         made |= {
             **{f"beta_{k}": book.patterns[:, j].copy() for j, k in enumerate(DRIVERS)},
+            "group_log_hazard": np.log(-np.log1p(-book.group_pd)),
+            "group_unsecured": np.array(
+                [int(collateral[x.sector] == 0.0) for x in heads], np.int32
+            ),
             "group_collateral": np.array([collateral[x.sector] for x in heads]),
             "group_shift": np.array([frye_jacobs_shift(x.pd, x.lgd, x.rho) for x in heads]),
             "group_weight": np.array([weight[x.rating] for x in heads]),

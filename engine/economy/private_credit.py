@@ -238,7 +238,8 @@ class PrivateCredit(System):
             state["frailty"] = 0.0
         if self.stress:
             spread = self.opacity
-            state["opacity"] = xp.exp(spread * opaque - 0.5 * spread * spread)
+            state["log_opacity"] = spread * opaque - 0.5 * spread * spread
+            state["opacity"] = xp.exp(state["log_opacity"])
             state["stated"] = 0.0
         book = self.draws.start(xp, draw, Fields(state))
         if self.vintages:
@@ -247,7 +248,11 @@ class PrivateCredit(System):
         return state | book
 
     def step(self, xp: Any, s: Any, up: Any, draw: Any) -> dict[str, Any]:
-        kept = {k: getattr(s, k) for k in ("factor", "mixing", "opacity") if hasattr(s, k)}
+        kept = {
+            k: getattr(s, k)
+            for k in ("factor", "mixing", "opacity", "log_opacity")
+            if hasattr(s, k)
+        }
         if self.copula == "frailty":
             kept["frailty"] = self._frailty(xp, s.frailty, draw)
         book = {k: getattr(s, k) for k in BOOK if hasattr(s, k)}
@@ -263,7 +268,7 @@ class PrivateCredit(System):
                 "started": self.started[up.month],
                 "before": clocks.before,
                 "hazard": clocks.hazard,
-                "speed": clocks.speed,
+                "log_speed": clocks.log_speed,
                 "shortfall": up.rental.shortfall if self.stress else 0.0,
                 "path": Fields(kept),
             }
@@ -322,9 +327,10 @@ class PrivateCredit(System):
                 "before": xp.set(a.before, b, xp.get(a.hazard, b)),
                 "hazard": xp.set(a.hazard, b, total),
                 "speed": xp.set(a.speed, b, now),
+                "log_speed": xp.set(a.log_speed, b, stress + common),
             }
 
-        made = {k: xp.array(self.patterns, 0.0) for k in ("before", "speed")}
+        made = {k: xp.array(self.patterns, 0.0) for k in ("before", "speed", "log_speed")}
         return xp.loop(0, self.patterns, pattern, hazard=hazard, **made)
 
     def clock(self, xp: Any, market: Any, book: dict[str, Any], g: Any) -> tuple[Any, Any]:
@@ -385,15 +391,15 @@ class PrivateCredit(System):
     def _true_hazard(self, path: Any, g: Any) -> Any:
         return self.group_hazard[g] * path.opacity if self.stress else self.group_hazard[g]
 
-    def _quantile(self, xp: Any, path: Any, g: Any, hazard: Any) -> Any:
-        """Phi^-1 of the conditional default probability when the cumulative hazard is ``hazard``."""
+    def _quantile(self, xp: Any, path: Any, g: Any, log_hazard: Any) -> Any:
+        """Phi^-1 of the conditional default probability, from the log of the cumulative hazard."""
         if self.copula == "student_t":
             table = (self.table_h, self.table_h_slope, self.table_h_first, self.table_h_last)
-            z = hermite(xp, *table, xp.log(xp.maximum(hazard, 1e-30)))
+            z = hermite(xp, *table, log_hazard)
             grown = xp.exp(z)
             x = 0.5 * (grown - 1.0 / grown) * xp.sqrt(self.nu) * path.mixing
         else:
-            x = hazard_quantile(xp, xp.log(xp.maximum(hazard, 1e-30)))
+            x = hazard_quantile(xp, log_hazard)
         return (x - self.group_factor[g] * path.factor) / self.group_own[g]
 
     def loss_rate(self, xp: Any, market: Any, book: dict[str, Any], g: Any) -> Any:
@@ -405,15 +411,20 @@ class PrivateCredit(System):
         """Recovery falls with the collateral; without collateral LGD follows the default rate."""
         if not self.stress:
             return self.group_lgd[g]
-        rate = self._true_hazard(market.path, g) * xp.get(market.speed, self.group_pattern[g])
-        if self.copula == "frailty":
-            quantile = hazard_quantile(xp, xp.log(rate))
-        else:
-            quantile = self._quantile(xp, market.path, g, rate)
-        unsecured = frye_jacobs_lgd(xp, quantile, self.group_shift[g])
-        cover = self.group_collateral[g]
-        kept = (1.0 - self.group_lgd[g]) * xp.exp(-cover * market.shortfall)
-        return xp.where(cover > 0.0, xp.clip(1.0 - kept, 0.0, 1.0), unsecured)
+        kept = (1.0 - self.group_lgd[g]) * xp.exp(-self.group_collateral[g] * market.shortfall)
+
+        def unsecured(_: Any, a: Any) -> dict[str, Any]:
+            log_rate = self.group_log_hazard[g] + market.path.log_opacity
+            log_rate = log_rate + xp.get(market.log_speed, self.group_pattern[g])
+            if self.copula == "frailty":
+                quantile = hazard_quantile(xp, log_rate)
+            else:
+                quantile = self._quantile(xp, market.path, g, log_rate)
+            return {"lgd": frye_jacobs_lgd(xp, quantile, self.group_shift[g])}
+
+        # a loop of one round or none: three normal distributions are spared where there is collateral
+        covered = xp.clip(1.0 - kept, 0.0, 1.0)
+        return xp.loop(0, self.group_unsecured[g], unsecured, lgd=covered).lgd
 
     def _mature(
         self, xp: Any, draw: Any, window: Any, market: Any, book: dict[str, Any]
@@ -467,6 +478,8 @@ class PrivateCredit(System):
         """The chance that a survivor of ``hazard`` does not survive ``more``."""
         if self.copula == "frailty":
             return -xp.expm1(hazard - more)
-        before = xp.ndtr_plain(-self._quantile(xp, path, g, hazard))
-        after = xp.ndtr_plain(-self._quantile(xp, path, g, more))
+        least = 1e-30
+        log_before, log_after = (xp.log(xp.maximum(h, least)) for h in (hazard, more))
+        before = xp.ndtr_plain(-self._quantile(xp, path, g, log_before))
+        after = xp.ndtr_plain(-self._quantile(xp, path, g, log_after))
         return 1.0 - after / xp.maximum(before, 1e-30)
