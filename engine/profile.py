@@ -279,7 +279,7 @@ def _compile(
 def _ahead(economy: Economy, dtype: str) -> float:
     """Put a native kernel into the cache; seconds. The kernel itself starts threads: not here, not in a thread."""
     start = time.perf_counter()
-    native.library(optimize(trace(economy, dtype == "float64")), dtype)
+    native.shared_library(optimize(trace(economy, dtype == "float64")), dtype)
     return time.perf_counter() - start
 
 

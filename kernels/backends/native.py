@@ -114,7 +114,7 @@ def status() -> Status:
     )
 
 
-def library(program: Program, dtype: str) -> tuple[Path, bool]:
+def shared_library(program: Program, dtype: str) -> tuple[Path, bool]:
     """The shared library of a program, and whether the cache had it; compiled if not, and never loaded.
 
     It may be called from several threads at once. Raises BackendError where it cannot be compiled.
@@ -142,7 +142,7 @@ def _file_name(text: str) -> str:
 class NativeKernel:
     def __init__(self, program: Program, dtype: str) -> None:
         self.program, self.dtype = program, dtype
-        path, self.cached = library(program, dtype)
+        path, self.cached = shared_library(program, dtype)
         self.chunk = 4096
         self.threads = thread_count()
         self.stamp = {
