@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from types import FrameType
 from typing import Any, NoReturn, Protocol
@@ -454,9 +454,7 @@ def trace(model: Model, float64: bool) -> Program:
     """The model's program, verified but not yet optimized."""
     xp = Tracer(float64)
     xp.blocks.append([])
-    columns = tuple(
-        (name, "f" if c.dtype.kind == "f" else "i") for name, c in model.columns.items()
-    )
+    columns = tuple((k, "f" if c.dtype.kind == "f" else "i") for k, c in model.columns.items())
     inputs: dict[str, Any] = {}
     for i, name in enumerate(model.reals):
         inputs[name] = xp._emit("param", (), "f", i)[0]
@@ -499,6 +497,3 @@ def trace(model: Model, float64: bool) -> Program:
         return verify(program)
     except ArrayError as error:
         raise TraceError(str(error)) from None
-
-
-__all__: Sequence[str] = ("Model", "Symbol", "TraceError", "Tracer", "trace")

@@ -139,7 +139,6 @@ class Fleet(System):
             now = self._worth(xp, hours * tier * price, c.opex, left, c.unit_cost)
             start = self._worth_start(xp, up, c, i)
             used[f"resale_{c.name}"] = c.resale_start * now / start
-            used[f"resale_ratio_{c.name}"] = now / start
             if i == 0:
                 used["margin_hopper"] = price * up.compute.utilisation * tier - c.opex
         return {**books, "newest": newest, "made_of": made_of, "gross": gross, **used}

@@ -8,7 +8,6 @@ from typing import Any
 from ..system import DT, System, output, parameter
 from .reversion import decay, rate_of_half_life
 
-OPEN, TIGHT, SHUT = 0, 1, 2
 LOSS_MEMORY = 0.25  # years over which credit losses are felt: a quarter's accounts
 TREND = 0.5  # years over which they become the trend that a bust is judged by
 
