@@ -9,16 +9,19 @@ Z = 1.959963984540054
 """The normal quantile of a two-sided 95 % interval."""
 
 
-def wilson(k: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a probability, k of n (Wilson 1927); where none or all of n, the rule of three."""
+def wilson(k: int, n: int, z: float = Z) -> tuple[float, float]:
+    """The interval of a probability, k of n (Wilson 1927), at 95 % or that of the normal quantile ``z``.
+
+    Where none or all of n have it, the rule of three.
+    """
     if n == 0:
         return 0.0, 1.0
     if k in (0, n):
         far = min(3.0 / n, 1.0)
         return (0.0, far) if k == 0 else (1.0 - far, 1.0)
-    p, z2 = k / n, Z * Z
+    p, z2 = k / n, z * z
     centre = (p + z2 / (2 * n)) / (1.0 + z2 / n)
-    half = Z / (1.0 + z2 / n) * math.sqrt(p * (1.0 - p) / n + z2 / (4.0 * n * n))
+    half = z / (1.0 + z2 / n) * math.sqrt(p * (1.0 - p) / n + z2 / (4.0 * n * n))
     return max(centre - half, 0.0), min(centre + half, 1.0)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
@@ -18,15 +17,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .convergence import Drift, drifts
+from .estimate import Estimate
+from .functionals import FORMS, Functional, parse_functional, parse_quantity
 from .statistics import Statistics
-from .validate import ConfigError
+from .validate import ConfigError, shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .scenario import Scenario
+
 SERIES_LEVELS = {"p05": 0.05, "p25": 0.25, "p50": 0.50, "p75": 0.75, "p95": 0.95}
-JSON_COLUMNS = ("mean", "se", "p05", "p50", "p95", "p99", "es99")
-FORMAT = 1
+JSON_COLUMNS = ("mean", "se", "sd", "skew", "kurtosis", "p05", "p50", "p95", "p99", "p999", "es99")
+ESTIMATED = ("mean", "sd", "p05", "p50", "p95", "p99", "p999", "es99")
+"""The statistics whose intervals are reported."""
 
 
 @dataclass
@@ -51,6 +56,12 @@ class Result:
     recompute: Callable[[list[str]], dict[str, NDArray[Any]]] | None = field(
         default=None, repr=False
     )
+    model: Scenario | None = field(default=None, repr=False)
+    stored_series: dict[str, list[dict[str, float]]] = field(default_factory=dict, repr=False)
+    stop: dict[str, Any] | None = None
+    """What the stop rule found: targets, which held, and why the run ended; None without one."""
+    folder: Path | None = None
+    """Where it was loaded from."""
 
     @cached_property
     def digest(self) -> str:
@@ -66,9 +77,16 @@ class Result:
     def bad_count(self) -> int:
         return self.statistics.bad_count
 
+    @property
+    def scenario(self) -> Scenario:
+        """What was run. Raises ConfigError where it was run from Python without a config."""
+        from .run_store import scenario_of
+
+        return scenario_of(self)
+
     @cached_property
     def metrics(self) -> dict[str, dict[str, float]]:
-        """By metric: mean, se, sd, p05, p50, p95, p99, p999, es99."""
+        """By metric: mean, se, sd, skew, kurtosis, p05, p50, p95, p99, p999, es99."""
         return self.statistics.summary()
 
     def summary(self) -> pd.DataFrame:
@@ -80,8 +98,53 @@ class Result:
         table.index.name = "metric"
         return table
 
+    def estimate(self, quantity: str, level: float = 0.95) -> Estimate:
+        """With its interval: ``"private_credit.loss.es99"``, ``"rental.hopper < 1.2"``; see functionals."""
+        found = parse_quantity(quantity, self.statistics.names)
+        return found.functional.estimate(self.statistics.metric(found.metric), level)
+
+    def estimates(
+        self, statistics: Sequence[str] = ESTIMATED, level: float = 0.95
+    ) -> dict[str, dict[str, Estimate]]:
+        """By metric and statistic. Raises ConfigError for what is no statistic."""
+        wanted = {text: _functional(text) for text in statistics}
+        return {
+            name: {t: f.estimate(self.statistics.metric(name), level) for t, f in wanted.items()}
+            for name in self.statistics.names
+        }
+
+    @cached_property
+    def probabilities(self) -> dict[str, Estimate]:
+        """Of the events that the run was told to count, as ``"private_credit.loss > 200"``."""
+        return {
+            f"{m} {sign} {t:g}": self.estimate(f"{m} {sign} {t!r}")
+            for m, sign, t in self.statistics.events
+        }
+
+    def intervals(self) -> pd.DataFrame:
+        """A row for each metric and statistic: value, low and high at 95 %, standard error, method."""
+        import pandas as pd
+
+        rows = [
+            {"metric": name, "statistic": text} | vars(e)
+            for name, found in self.estimates().items()
+            for text, e in found.items()
+        ]
+        rows += [
+            {"metric": text, "statistic": "probability"} | vars(e)
+            for text, e in self.probabilities.items()
+        ]
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def drifts(self) -> list[Drift]:
+        """Even blocks against odd ones, the largest difference first: has it settled? See convergence."""
+        return drifts(self.statistics)
+
     def series_rows(self, variable: str) -> list[dict[str, float]]:
         """By month: mean and quantiles over the series' paths (see SERIES_PATHS)."""
+        if variable in self.stored_series:
+            return self.stored_series[variable]
         if variable not in self.series_names or self.record is None:
             known = ", ".join(self.series_names) or "none"
             raise ConfigError([f"series {variable!r}: unknown; known are {known}"])
@@ -132,53 +195,53 @@ class Result:
             "digest": self.digest,
             "seconds": {k: round(v, 4) for k, v in self.seconds.items()},
             "bad_paths": self.bad_count,
+            **({"stop": self.stop} if self.stop else {}),
             "metrics": {
                 m: {c: _plain(v[c]) for c in JSON_COLUMNS} for m, v in self.metrics.items()
             },
+            "intervals": {
+                m: {c: [_plain(e.low), _plain(e.high)] for c, e in found.items()}
+                for m, found in self.estimates().items()
+            },
+            "probabilities": {text: e.as_json() for text, e in self.probabilities.items()},
         }
 
     def manifest(self) -> dict[str, Any]:
         """Everything needed to run it again, and how it was run."""
         return {
-            "format": FORMAT,
-            **{k: v for k, v in self.as_json().items() if k != "metrics"},
+            **{
+                k: v
+                for k, v in self.as_json().items()
+                if k not in ("metrics", "intervals", "probabilities")
+            },
             "bad": {str(path): month for path, month in self.bad_paths.items()},
             "stamp": self.stamp,
             "passed_over": self.passed_over,
             "versions": _versions(),
             "units": self.units,
+            "docs": self.docs,
+            "series": list(self.series_names),
             "config": self.config,
         }
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write manifest.json, summary.csv and series.parquet; each appears whole or not at all."""
-        import pandas as pd
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        """Write the run's folder (see run_store); each file appears whole or not at all."""
+        from .run_store import save
 
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        _write(target / "summary.csv", lambda p: self.summary().to_csv(p))
-        if self.series_names and self.record is not None:
-            parts = [
-                self.series(name).reset_index().assign(variable=name) for name in self.series_names
-            ]
-            table = pa.Table.from_pandas(pd.concat(parts, ignore_index=True), preserve_index=False)
-            units = {name: self.units[name] for name in self.series_names}
-            meta = {**(table.schema.metadata or {}), b"units": json.dumps(units).encode()}
-            whole = table.replace_schema_metadata(meta)
-            _write(target / "series.parquet", lambda p: pq.write_table(whole, p))
-        text = json.dumps(self.manifest(), indent=2)
-        _write(
-            target / "manifest.json", lambda p: Path(p).write_text(text + "\n", encoding="utf-8")
-        )
-        return target
+        return save(self, folder)
 
 
 def _quantile(ordered: NDArray[Any], level: float) -> float:
     if not len(ordered):
         return math.nan
     return float(ordered[min(max(math.ceil(len(ordered) * level), 1), len(ordered)) - 1])
+
+
+def _functional(text: str) -> Functional:
+    found = parse_functional(text)
+    if found is None:
+        raise ConfigError([f"statistic {shown(text)}: unknown; should be {FORMS}"])
+    return found
 
 
 def _plain(x: float) -> float | None:
@@ -193,17 +256,6 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _write(path: Path, write: Callable[[str], Any]) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def check_writable(folder: str) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from .economy import FLOW, SYSTEMS
-from .locate import CONFIGS
+from .locate import CONFIGS, find_file
 from .system import MAX_MONTHS, Economy, Rows, System
 from .validate import ConfigError, collect, key_text, near, shown
 
@@ -56,6 +56,14 @@ class Scenario:
             made.append(system)
         return Economy(*made, months=self.months, name=self.name)
 
+    def files(self) -> dict[tuple[str, str], Path]:
+        """The files that the values name, by system and field."""
+        return {
+            (key, field): find_file(name, self.folder)
+            for key, system in self.economy.systems.items()
+            for field, name in system.files().items()
+        }
+
 
 def shipped() -> list[str]:
     """The names of the scenarios that ship with the package."""
@@ -85,6 +93,18 @@ def load(
     if also and isinstance(systems, list):
         raw["systems"] = [*systems, *(s for s in also if s not in systems)]
     scenario = _check(path, raw, problems)
+    if problems or scenario is None:
+        raise ConfigError(problems)
+    return scenario
+
+
+def restore(values: dict[str, Any], name: str, folder: Path) -> Scenario:
+    """The scenario of a whole config, as ``Scenario.values`` holds it; files that it names lie in ``folder``.
+
+    Raises ConfigError where it is not sound.
+    """
+    problems: list[str] = []
+    scenario = _check(folder / f"{name}.toml", copy.deepcopy(values), problems, whole=True)
     if problems or scenario is None:
         raise ConfigError(problems)
     return scenario
@@ -383,7 +403,10 @@ def _check_head(raw: dict[str, Any], problems: list[str]) -> _Head:
     return _Head(**{k: v for k, v in given.items() if k not in wrong})
 
 
-def _check(path: Path, raw: dict[str, Any], problems: list[str]) -> Scenario | None:
+def _check(
+    path: Path, raw: dict[str, Any], problems: list[str], whole: bool = False
+) -> Scenario | None:
+    """The scenario, or None and ``problems``; a ``whole`` config has its default rows, or had them removed."""
     tables = {k: v for k, v in raw.items() if k in SYSTEMS}
     head = _check_head(raw, problems)
     unknown = [s for s in head.systems if s not in SYSTEMS]
@@ -402,7 +425,8 @@ def _check(path: Path, raw: dict[str, Any], problems: list[str]) -> Scenario | N
             problems.append(f"{key} = {shown(table)}: should be a table, [{key}]")
             continue
         found: list[str] = []
-        checked = collect(SYSTEMS[key], _fill_rows(key, table, found), key, found)
+        filled = table if whole else _fill_rows(key, table, found)
+        checked = collect(SYSTEMS[key], filled, key, found)
         problems += found
         if not found:
             values[key] = checked

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,15 @@ from ..kernels.passes import optimize
 from ..kernels.philox import MAX_PATHS
 from ..kernels.program import Program
 from ..kernels.trace import trace
+from .functionals import Quantity, parse_quantity
 from .result import Result
 from .scenario import Scenario
-from .statistics import BLOCK, Statistics
+from .statistics import BLOCK, SAMPLE, TAIL, Event, Statistics
 from .system import MAX_MONTHS, Economy, System
-from .validate import ConfigError
+from .validate import ConfigError, shown
+
+if TYPE_CHECKING:
+    from .stop import StopRule, Target
 
 SERIES_PATHS = 1 << 14
 """Series by month describe this many paths, the first ones: their bands err by about a percent of their width."""
@@ -138,8 +142,18 @@ def simulate(
     months: int | None = None,
     batch: int | None = None,
     progress: Progress | None = None,
+    until: Sequence[str] = (),
+    deadline: float | None = None,
+    probabilities: Sequence[str] = (),
+    tail: int = TAIL,
+    sample: int = SAMPLE,
 ) -> Result:
     """Simulate ``paths`` paths of a scenario, an economy or a single system.
+
+    With ``until``, as ``["private_credit.loss.es99 within 1%"]``, it stops at the first look at which every target
+    holds, after ``paths`` paths at most; ``deadline`` ends it after so many seconds. ``result.stop`` then says what
+    was reached. ``probabilities``, as ``["private_credit.loss > 200"]``, are counted exactly. ``tail`` is the number
+    of extreme values kept of each metric, ``sample`` that of whole paths.
 
     ``batch`` is the number of paths a launch takes (default: the backend's choice); no result depends on
     it. ``progress(done, paths, seconds)`` is called as paths are done. Raises ConfigError for bad
@@ -147,24 +161,38 @@ def simulate(
     """
     economy = as_economy(model)
     check_run(paths, seed, economy.months if months is None else months, dtype, backend)
-    if batch is not None and (not _whole(batch) or batch < 1):
-        raise ConfigError([f"batch = {batch!r}: should be a whole number above 0"])
+    targets, events = check_asked(
+        economy.metrics, until, probabilities, deadline, batch=batch, tail=tail, sample=sample
+    )
+    rule = None
+    if targets:
+        from .stop import StopRule
+
+        rule = StopRule(targets, max_paths=paths, deadline_seconds=deadline)
     made = plan(model, backend, dtype, months)
-    statistics = Statistics(economy.metrics)
-    runner = _Runner(made, seed, paths, batch or max(made.kernel.chunk, BLOCK), progress)
+    statistics = Statistics(economy.metrics, tail, sample, events)
+    runner = _Runner(made, seed, paths, batch or max(made.kernel.chunk, BLOCK), progress, deadline)
     with ThreadPoolExecutor(1) as background:  # a block is reduced while the next is simulated
-        pending: Future[float] | None = None
         reduce = 0.0
-        for number, values, bad in runner.blocks():
+        while runner.going:
+            runner.goal = min(rule.next_look(runner.first), paths) if rule else paths
+            pending: Future[float] | None = None
+            for number, values, bad in runner.blocks():
+                if pending is not None:
+                    reduce += pending.result()
+                pending = background.submit(_timed, statistics, number, values, bad)
             if pending is not None:
                 reduce += pending.result()
-            pending = background.submit(_timed, statistics, number, values, bad)
-        if pending is not None:
-            reduce += pending.result()
+            if rule is not None:
+                look = rule.look(statistics, statistics.paths, runner.elapsed)
+                runner.expected = min(look.paths_needed or paths, paths)
+                if look.held:
+                    break
     made.seconds |= {"simulate": runner.seconds, "reduce": reduce}
+    done = statistics.paths
     return Result(
         name=economy.name,
-        path_count=paths,
+        path_count=done,
         seed=seed,
         backend=made.backend,
         dtype=dtype,
@@ -178,8 +206,54 @@ def simulate(
         stamp=made.kernel.stamp,
         passed_over=made.passed_over,
         config=model.values if isinstance(model, Scenario) else None,
-        recompute=_recompute(made, seed, paths),
+        model=model if isinstance(model, Scenario) else None,
+        recompute=_recompute(made, seed, done),
+        stop=_outcome(rule, runner, paths),
     )
+
+
+def check_asked(
+    names: tuple[str, ...],
+    until: Sequence[str],
+    probabilities: Sequence[str],
+    deadline: float | None = None,
+    **sizes: int | None,
+) -> tuple[list[Target], tuple[Event, ...]]:
+    """The targets, and the events to count. Raises ConfigError with everything that is wrong."""
+    problems = [
+        f"{name} = {size!r}: should be a whole number above 0"
+        for name, size in sizes.items()
+        if size is not None and (not _whole(size) or size < 1)
+    ]
+    if deadline is not None and not deadline > 0:
+        problems.append(f"deadline = {deadline!r}: should be above 0 seconds")
+    targets: list[Target] = []
+    quantities: list[Quantity] = []
+    for text in until:
+        from .stop import parse_target
+
+        try:
+            targets.append(parse_target(text, names))
+        except ConfigError as error:
+            problems += error.problems
+    for text in probabilities:
+        try:
+            quantities.append(parse_quantity(text, names))
+        except ConfigError as error:
+            problems += error.problems
+    problems += [
+        f"probability {shown(q.text)}: should be like {q.metric} > 200"
+        for q in quantities
+        if q.functional.kind != "probability"
+    ]
+    if problems:
+        raise ConfigError(problems)
+    counted = [
+        (q.metric, q.functional.sign, q.functional.threshold)
+        for q in [*quantities, *(t.quantity for t in targets)]
+        if q.functional.kind == "probability"
+    ]
+    return targets, tuple(dict.fromkeys(counted))
 
 
 def _timed(
@@ -191,64 +265,88 @@ def _timed(
 
 
 class _Runner:
-    """Launches of any size in, whole blocks out."""
+    """Launches of any size in, whole blocks out: to ``goal``, which may be moved on, or the deadline.
+
+    What a deadline leaves of a block that is not whole is dropped: a run's paths are always the first ones.
+    """
 
     def __init__(
-        self, plan: Plan, seed: int, paths: int, batch: int, progress: Progress | None
+        self,
+        plan: Plan,
+        seed: int,
+        paths: int,
+        batch: int,
+        progress: Progress | None,
+        deadline: float | None,
     ) -> None:
-        self.plan, self.seed, self.paths, self.batch, self.progress = (
-            plan,
-            seed,
-            paths,
-            batch,
-            progress,
-        )
+        self.plan, self.seed, self.paths, self.batch = plan, seed, paths, batch
+        self.progress, self.deadline = progress, deadline
+        self.goal = self.expected = paths
+        self.first = self.number = 0
+        self.late = False
         self.seconds = 0.0
-        self.record: NDArray[Any] | None = None
+        self.began = time.perf_counter()
+        self._series: list[NDArray[Any]] = []
 
-    def _launches(self) -> Iterator[tuple[int, int]]:
-        """(first, count); the paths with series are launches of their own."""
-        first = 0
-        if self.plan.economy.series:
-            while first < min(SERIES_PATHS, self.paths):
-                count = min(self.batch, SERIES_PATHS - first, self.paths - first)
-                yield first, count
-                first += count
-        while first < self.paths:
-            # launches after the first end on multiples of the batch, so large ones hold whole blocks
-            count = min(self.batch - first % self.batch, self.paths - first)
-            yield first, count
-            first += count
+    @property
+    def going(self) -> bool:
+        return self.first < self.paths and not self.late
+
+    @property
+    def elapsed(self) -> float:
+        return time.perf_counter() - self.began
+
+    @property
+    def record(self) -> NDArray[Any] | None:
+        return _join(self._series) if self._series else None
+
+    def _launch(self) -> Output:
+        """The next paths; those with series are launches of their own."""
+        first, goal = self.first, self.goal
+        series = bool(self.plan.economy.series) and first < SERIES_PATHS
+        if series:
+            count = min(self.batch, SERIES_PATHS - first, goal - first)
+        else:  # launches end on multiples of the batch, so large ones hold whole blocks
+            count = min(self.batch - first % self.batch, goal - first)
+        start = time.perf_counter()
+        output = self.plan.run(self.seed, first, count, series=series)
+        self.seconds += time.perf_counter() - start
+        if output.series is not None:
+            self._series.append(output.series)
+        self.first += count
+        return output
 
     def blocks(self) -> Iterator[tuple[int, NDArray[Any], NDArray[np.int32]]]:
-        began = time.perf_counter()
+        """The blocks up to the goal."""
         waiting: list[Output] = []
-        held = number = 0
-        records = []
-        for first, count in self._launches():
-            start = time.perf_counter()
-            wanted = bool(self.plan.economy.series) and first < SERIES_PATHS
-            output = self.plan.run(self.seed, first, count, series=wanted)
-            self.seconds += time.perf_counter() - start
-            if output.series is not None:
-                records.append(output.series)
-            waiting.append(output)
-            held += count
+        held = 0
+        while self.first < self.goal and not self.late:
+            waiting.append(self._launch())
+            held += waiting[-1].bad.shape[0]
             if self.progress is not None:
-                self.progress(first + count, self.paths, time.perf_counter() - began)
-            done = first + count == self.paths
+                self.progress(self.first, max(self.expected, self.goal), self.elapsed)
+            done = self.first == self.goal
             if held >= BLOCK or done:
                 values = _join([o.metrics for o in waiting])
                 bad = _join([o.bad for o in waiting])
                 whole = held if done else held // BLOCK * BLOCK
                 for at in range(0, whole, BLOCK):
                     end = min(at + BLOCK, whole)
-                    yield number, values[:, at:end], bad[at:end]
-                    number += 1
+                    yield self.number, values[:, at:end], bad[at:end]
+                    self.number += 1
                 rest = Output(values[:, whole:], None, bad[whole:])
                 waiting, held = ([rest], held - whole) if whole < held else ([], 0)
-        if records:
-            self.record = _join(records)
+                self.late = self.deadline is not None and self.elapsed > self.deadline
+
+
+def _outcome(rule: StopRule | None, runner: _Runner, paths: int) -> dict[str, Any] | None:
+    """What ``result.stop`` says: of the targets, or of a deadline that came first."""
+    if rule is not None:
+        return rule.outcome(runner.late).as_json()
+    if runner.deadline is None:
+        return None
+    cut = runner.number * BLOCK < paths
+    return {"held": not cut, "why": "deadline" if cut else "all paths", "targets": []}
 
 
 def _join(parts: list[Any]) -> Any:

@@ -283,6 +283,10 @@ class System(_Declaring):
             or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
         )
 
+    def files(self) -> dict[str, str]:
+        """The files that the values name, by field."""
+        return {}
+
     def prepare(self) -> dict[str, Any]:
         """What is computed once, on the host, from the parameters: numbers and one-dimensional arrays.
 
@@ -398,10 +402,14 @@ class Economy:
             bound[key] = made
         return bound
 
+    def draws(self, xp: Any, key: str, inputs: dict[str, Any], month: Any = None) -> Draws:
+        """What a system draws, in a month or before the first."""
+        return Draws(xp, key, month)
+
     def init(self, xp: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         state: dict[str, Any] = {}
         for key, system in self._bind(inputs).items():
-            own = system.init(xp, Draws(xp, key))
+            own = system.init(xp, self.draws(xp, key, inputs))
             _expect_dict(key, "init", own)
             state |= {f"{key}.{k}": v for k, v in own.items()}
         return state
@@ -418,7 +426,8 @@ class Economy:
         new: dict[str, Any] = {}
         for key, system in self._bind(inputs).items():
             up = Fields(views | {"month": month}, "system")
-            got = system.step(xp, Fields(own[key], f"state of {key}"), up, Draws(xp, key, month))
+            draw = self.draws(xp, key, inputs, month)
+            got = system.step(xp, Fields(own[key], f"state of {key}"), up, draw)
             _expect_dict(key, "step", got)
             missing = [k for k in own[key] if k not in got]
             if missing:

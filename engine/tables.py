@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -56,22 +57,68 @@ def number(x: float, figures: int = 4) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def print_result(result: Result, title: str, out: str | None) -> None:
-    """The by-year table, the metrics, and a line that says how it was run."""
+def print_result(
+    result: Result,
+    title: str,
+    out: str | None = None,
+    statistics: Sequence[str] = COLUMNS,
+    intervals: bool = False,
+) -> None:
+    """The by-year table, the metrics, and lines that say how it was run, and whether it has settled."""
     screen = console()
     screen.print(title or result.name, highlight=False, markup=False, style="bold")
     shown = [v for v in BY_YEAR if v in result.series_names] or list(result.series_names[:5])
     years = list(range(12, result.months + 1, 12)) or [result.months]
-    if shown and result.record is not None:
+    if shown and (result.record is not None or result.stored_series):
         screen.print("\nby month: median, and from 5 % to 95 %", highlight=False)
         screen.print(_by_year(result, shown, years[:10]))
     screen.print("\nafter the last month", highlight=False)
-    screen.print(_metrics(result))
+    screen.print(_metrics(result, statistics, intervals))
+    if result.probabilities:
+        screen.print("\nprobabilities", highlight=False)
+        screen.print(_probabilities(result))
+    if result.stop and result.stop["targets"]:
+        from .stop_table import stop_table
+
+        screen.print()
+        screen.print(stop_table(result.stop))
     screen.print()
-    for line in _how(result):
+    for line in [*_settled(result), *_how(result)]:
         screen.print(line, highlight=False, style="dim", markup=False)
     if out is not None:
         screen.print(f"written to {out}", highlight=False, style="dim", markup=False)
+
+
+def _probabilities(result: Result) -> Table:
+    table = Table(**_PLAIN)
+    for name in ("event", "probability", "from", "to", "how"):
+        table.add_column(
+            name, justify="left" if name in ("event", "how") else "right", no_wrap=True
+        )
+    for text, e in result.probabilities.items():
+        table.add_row(escape(text), number(e.value), number(e.low), number(e.high), e.how)
+    return table
+
+
+def _settled(result: Result) -> list[str]:
+    """Even blocks against odd ones, in a line; more where they differ by more than noise."""
+    from .convergence import ALARM, limit
+
+    found = result.drifts
+    if not found:
+        return []
+    bound = limit(len(found))
+    over = [d for d in found if abs(d.z) > bound]
+    if not over:
+        return [
+            f"even and odd blocks agree: {len(found)} statistics differ by {abs(found[0].z):.1f} standard errors "
+            f"at most; noise stays below {bound:.1f} ({1 - ALARM:.0%})"
+        ]
+    return [
+        f"not settled: {d.metric}.{d.statistic} is {number(d.even)} on even blocks, {number(d.odd)} on odd ones: "
+        f"{abs(d.z):.1f} standard errors; noise stays below {bound:.1f}"
+        for d in over[:5]
+    ]
 
 
 def _by_year(result: Result, variables: list[str], months: list[int]) -> Table:
@@ -93,14 +140,26 @@ def _short(x: float) -> str:
     return f"{x:.3g}" if abs(x) < 1000 else f"{x:,.0f}"
 
 
-def _metrics(result: Result) -> Table:
+def _metrics(result: Result, statistics: Sequence[str], intervals: bool) -> Table:
+    """A column for each statistic; with ``intervals`` a second line: half the 95 % interval, at its longer side."""
     table = Table(**_PLAIN)
     table.add_column("metric", no_wrap=True)
     table.add_column("unit", no_wrap=True, max_width=10, overflow="ellipsis", style="dim")
-    for name in COLUMNS:
+    for name in statistics:
         table.add_column(name, justify="right", no_wrap=True)
+    estimated = [s for s in statistics if s != "se"]
+    known = intervals or not all(s in next(iter(result.metrics.values())) for s in estimated)
+    found = result.estimates(estimated) if known else {}
     for name, values in result.metrics.items():
-        cells = [number(values[c], 2 if c == "se" else 4) for c in COLUMNS]
+        cells = []
+        for s in statistics:
+            text = number(
+                found[name][s].value if known and s != "se" else values[s], 2 if s == "se" else 4
+            )
+            if intervals:
+                half = found[name][s].half if s != "se" else math.nan
+                text += "\n" + (f"[dim]±{number(half, 2)}[/]" if math.isfinite(half) else "")
+            cells.append(text)
         table.add_row(name, escape(result.units[name]), *cells)
     return table
 

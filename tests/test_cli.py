@@ -116,6 +116,13 @@ def test_help_names_every_backend() -> None:
     assert all(name in printed("run", "--help") for name in ("auto", *backends.NAMES))
 
 
+FILES = [
+    "blocks.parquet", "histograms.parquet", "intervals.csv", "manifest.json", "moments.parquet",
+    "sample.parquet", "series.parquet", "summary.csv", "tails.parquet",
+]  # fmt: skip
+"""What a run's folder holds, without the files that a config names."""
+
+
 # ---- json
 def test_json_holds_the_run_and_every_metric() -> None:
     got = json.loads(printed(*SMALL, "--seed", "7", "--dtype", "float64", "--format", "json"))
@@ -127,7 +134,8 @@ def test_json_holds_the_run_and_every_metric() -> None:
     assert all(x >= 0 for x in got["seconds"].values())
     assert list(got["metrics"]) == list(overbuilt.load("textbook").economy.metrics)
     for metric in got["metrics"].values():
-        assert tuple(metric) == JSON_COLUMNS == ("mean", "se", "p05", "p50", "p95", "p99", "es99")
+        assert tuple(metric) == JSON_COLUMNS
+        assert {"mean", "se", "sd", "skew", "kurtosis", "p05", "p50", "p99", "es99"} < set(metric)
         assert metric["p05"] <= metric["p50"] <= metric["p95"] <= metric["p99"] <= metric["es99"]
 
 
@@ -143,7 +151,8 @@ def test_base_runs_as_a_newcomer_asks_for_it() -> None:
     got = json.loads(printed("run", "base", "--paths", "20000", "--format", "json"))
     assert (got["scenario"], got["paths"], got["months"]) == ("base", 20_000, 60)
     for metric, values in got["metrics"].items():
-        assert all(isinstance(x, float | int) and math.isfinite(x) for x in values.values()), metric
+        shape = {} if values["sd"] else {"skew", "kurtosis"}  # what does not vary has none
+        assert {k for k, x in values.items() if x is None or not math.isfinite(x)} == shape, metric
 
 
 @pytest.mark.parametrize("name", overbuilt.shipped())
@@ -282,11 +291,7 @@ def test_out_writes_what_is_needed_to_run_it_again(tmp_path: Path) -> None:
     override = "private_credit.rho=0.2"
     text = printed(*SMALL, "--seed", "9", "--set", override, "--out", str(out))
     assert str(out) in text.replace("\n", "")
-    assert sorted(p.name for p in out.iterdir()) == [
-        "manifest.json",
-        "series.parquet",
-        "summary.csv",
-    ]
+    assert sorted(p.name for p in out.iterdir()) == FILES
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     scenario = overbuilt.load("textbook", {"private_credit.rho": 0.2})
     assert manifest["config"] == scenario.values
@@ -328,7 +333,7 @@ def test_out_replaces_an_older_run_and_leaves_other_files(tmp_path: Path) -> Non
     for seed in ("1", "2"):
         printed(*SMALL, "--seed", seed, "--out", str(tmp_path))
     names = sorted(p.name for p in tmp_path.iterdir())
-    assert names == ["manifest.json", "notes.txt", "series.parquet", "summary.csv"]
+    assert names == sorted([*FILES, "notes.txt"])
     assert json.loads((tmp_path / "manifest.json").read_text())["seed"] == 2
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
 
 from ..progress import Progress
 from .shared import (
+    UNMET,
     attempt,
     backend_option,
     dtype_option,
@@ -32,7 +34,38 @@ from .shared import (
 @set_option
 @event_option
 @click.option(
-    "--out", metavar="DIR", help="Write manifest.json, summary.csv and series.parquet there."
+    "--out", metavar="DIR", help="Write the run there, to be replayed, verified, compared."
+)
+@click.option(
+    "--until",
+    multiple=True,
+    metavar="TARGET",
+    help="Stop once this is known so well: 'private_credit.loss.es99 within 1%'.",
+)
+@click.option(
+    "--max-paths",
+    type=int,
+    help="With --until: stop after so many in any case.  [default: 1000000000]",
+)
+@click.option("--deadline", metavar="TIME", help="Stop after so long: 90s, 30m, 2h.")
+@click.option(
+    "--stats",
+    metavar="NAMES",
+    help="Columns of the table: mean, se, sd, skew, kurtosis, p95, var999, es975, ...",
+)
+@click.option("--intervals", is_flag=True, help="Also show each figure's 95 % interval.")
+@click.option(
+    "--probability",
+    "probabilities",
+    multiple=True,
+    metavar="EVENT",
+    help="Also count an event: 'private_credit.loss > 200'.",
+)
+@click.option(
+    "--tail",
+    default=10_000,
+    show_default=True,
+    help="How many extreme paths of each metric to keep: VaR and ES of so many are exact.",
 )
 @click.option(
     "--profile", is_flag=True, help="Also time each system: the run with it and without it."
@@ -48,29 +81,57 @@ def run(
     overrides: tuple[str, ...],
     events: tuple[str, ...],
     out: str | None,
+    until: tuple[str, ...],
+    max_paths: int | None,
+    deadline: str | None,
+    stats: str | None,
+    intervals: bool,
+    probabilities: tuple[str, ...],
+    tail: int,
     profile: bool,
     style: str,
 ) -> None:
     """Simulate a scenario: a shipped one by name, or a TOML file.
+
+    With --until it runs until every target holds, for all looks together with 95 % confidence; exit code
+    3 where --max-paths or --deadline came first.
 
     \b
     Examples:
       overbuilt run base --paths 1000000
       overbuilt run linear --set rental.war_rate=0.1 --out runs/linear
       overbuilt run base --event price_war@18 --event funding_freeze@20
-      overbuilt run base --profile
+      overbuilt run base --until "private_credit.loss.es99 within 1%" --deadline 30m
+      overbuilt run base --stats mean,sd,p99,es999 --intervals
+      overbuilt run base --probability "private_credit.loss > 200"
       overbuilt run my_book.toml --backend native --format json
     """
-    from ..simulate import simulate
+    from ..simulate import check_asked, simulate
 
-    loaded = load_to_run(scenario, overrides, events, (paths, seed, months, dtype, backend), out)
+    problems: list[str] = []
+    if until and _given("paths"):
+        problems.append(
+            f"--paths {paths}: with --until the number is found; say --max-paths for the most"
+        )
+    if max_paths is not None and not until:
+        problems.append(f"--max-paths {max_paths}: is the most that --until may take; say --paths")
+    most = (max_paths if max_paths is not None else MOST) if until else paths
+    columns = _columns(stats, problems)
+    seconds = _seconds(deadline, problems)
+    loaded = load_to_run(
+        scenario, overrides, events, (most, seed, months, dtype, backend), out, problems,
+        lambda s: check_asked(s.economy.metrics, until, probabilities, tail=tail),
+    )  # fmt: skip
 
     def work() -> Any:
         with Progress(style == "table") as progress:
-            result = simulate(loaded, paths, seed, backend, dtype, months=months, progress=progress)
+            result = simulate(
+                loaded, most, seed, backend, dtype, months=months, progress=progress, until=until,
+                deadline=seconds, probabilities=probabilities, tail=tail,
+            )  # fmt: skip
         if out is not None:
             result.save(out)
-        return result, _profile(loaded, paths, seed, backend, dtype, style) if profile else None
+        return result, _profile(loaded, most, seed, backend, dtype, style) if profile else None
 
     result, costs = attempt(work, where=out)
     if style == "json":
@@ -79,7 +140,7 @@ def run(
     else:
         from ..tables import print_result
 
-        print_result(result, loaded.title, out)
+        print_result(result, loaded.title, out, columns, intervals)
         if costs is not None:
             from ..profile import print_profile
 
@@ -88,12 +149,55 @@ def run(
     if result.bad_count:
         first = next(iter(result.bad_paths.items()), None)
         click.echo(
-            f"warning: {result.bad_count} of {paths} paths had a non-finite state and are left out; "
+            f"warning: {result.bad_count} of {result.path_count} paths had a non-finite state and are left out; "
             f"the first is path {first[0]} in month {first[1]}"
             if first
             else "",
             err=True,
         )
+    if result.stop and not result.stop["held"]:
+        click.echo(f"warning: stopped by {result.stop['why']} before what was asked for", err=True)
+        sys.exit(UNMET)
+
+
+MOST = 1_000_000_000
+"""Paths that --until takes at most, unless told otherwise."""
+
+
+def _given(parameter: str) -> bool:
+    """Whether the user said it, rather than left it at its default."""
+    source = click.get_current_context().get_parameter_source(parameter)
+    return source == click.core.ParameterSource.COMMANDLINE
+
+
+def _columns(stats: str | None, problems: list[str]) -> tuple[str, ...]:
+    from ..functionals import FORMS, parse_functional
+    from ..tables import COLUMNS
+
+    if stats is None:
+        return COLUMNS
+    columns = tuple(s.strip() for s in stats.split(",") if s.strip())
+    problems += [
+        f"--stats {s}: unknown; should be se, {FORMS}"
+        for s in columns
+        if s != "se" and parse_functional(s) is None
+    ]
+    if not 1 <= len(columns) <= 8:
+        problems.append(f"--stats {stats!r}: names {len(columns)} statistics; should be 1 to 8")
+    return columns
+
+
+def _seconds(deadline: str | None, problems: list[str]) -> float | None:
+    if deadline is None:
+        return None
+    from ..stop import parse_duration
+    from ..validate import ConfigError
+
+    try:
+        return parse_duration(deadline)
+    except ConfigError as error:
+        problems += error.problems
+    return None
 
 
 def _profile(scenario: Any, paths: int, seed: int, backend: str, dtype: str, style: str) -> Any:

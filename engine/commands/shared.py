@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import click
@@ -101,14 +102,19 @@ def load_to_run(
     overrides: tuple[str, ...],
     events: tuple[str, ...],
     run: tuple[int, int, int | None, str, str],
-    out: str | None,
+    out: str | None = None,
+    before: list[str] | None = None,
+    also_check: Callable[[Any], None] | None = None,
 ) -> Any:
-    """The scenario; exit with all that is wrong with it, with the run's arguments and its folder."""
+    """The scenario; exit with all that is wrong with it, with the run's arguments and its folder.
+
+    ``before`` are problems found already; ``also_check`` raises ConfigError for a scenario that does not suit.
+    """
     from ..result import check_writable
     from ..simulate import check_run
     from ..validate import ConfigError
 
-    problems: list[str] = []
+    problems = list(before or [])
     paths, seed, months, dtype, backend = run
     wanted = wanted_values(overrides, events, problems)
     if months is not None and 1 <= months <= 240:  # events must lie within the horizon that is run
@@ -127,6 +133,11 @@ def load_to_run(
         problems += error.problems
     except OSError as error:  # a name too long, a folder that may not be looked into
         problems.append(f"--out {out}: cannot be written ({error.strerror})")
+    try:
+        if loaded is not None and also_check is not None:
+            also_check(loaded)
+    except ConfigError as error:
+        problems += error.problems
     if out == "":
         problems.append("--out '': should name a folder")
     if problems:

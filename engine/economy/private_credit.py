@@ -147,6 +147,10 @@ class PrivateCredit(System):
     stated = output("USD bn", "loss expected by those who believe stated hazards", metric=False)
     defaults = output("count", "loans in default so far")
 
+    def files(self) -> dict[str, str]:
+        named = {"book": self.book, "new_book": self.new_book if self.book else ""}
+        return {field: name for field, name in named.items() if name}
+
     def _resolve(self) -> tuple[list[Loan], list[str]]:
         if not self.book:
             return homogeneous(self.loans, self.pd, self.rho, self.lgd, self.exposure), []

@@ -1,0 +1,322 @@
+"""Runs on disk: a folder from which everything that the paths said can be read again, and checked.
+
+manifest.json      how it was run, its whole config, its digest, and the SHA-256 of every other file
+summary.csv        a row for each metric
+intervals.csv      a row for each metric and statistic, with its interval
+series.parquet     variables by month
+moments.parquet    count and exact sums of each metric, by half of the blocks
+histograms.parquet counts by bin, by half
+tails.parquet      the extreme values of each metric with their paths
+sample.parquet     the values of a random sample of the paths
+blocks.parquet     the SHA-256 of every block's values
+book.csv, ...      the files that the config names
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .exact import ExactSum
+from .histogram import Histogram
+from .metric import Metric, Moments
+from .scenario import Scenario, restore
+from .statistics import Statistics
+from .tails import Sample, Tail
+from .validate import ConfigError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from .result import Result
+
+FORMAT = 2
+MANIFEST = "manifest.json"
+_MAX_MANIFEST = 1 << 26
+
+
+def is_run(text: str) -> bool:
+    """Whether this names the folder of a run."""
+    try:
+        return (Path(text) / MANIFEST).is_file()
+    except (OSError, ValueError):  # a name too long, or one with a zero byte
+        return False
+
+
+# ---- writing
+def save(result: Result, folder: str | os.PathLike[str]) -> Path:
+    """Write a run; each file appears whole or not at all, the manifest last."""
+    import pyarrow.parquet as pq
+
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    config, books = _own_files(result)
+    written: dict[str, str] = {}
+
+    def put(name: str, write: Callable[[str], Any]) -> None:
+        write_whole(target / name, write)
+        written[name] = sha256(target / name)
+
+    put("summary.csv", lambda p: result.summary().to_csv(p))
+    put("intervals.csv", lambda p: result.intervals().to_csv(p, index=False))
+    if result.series_names:
+        put("series.parquet", lambda p: pq.write_table(_series_table(result), p))
+    for name, table in _tables(result.statistics):
+        put(f"{name}.parquet", partial(pq.write_table, table, compression="zstd"))
+    for name, source in books.items():
+        put(name, partial(shutil.copyfile, source))
+    s = result.statistics
+    kept = {"tail": s.tail, "sample": s.sample_size, "events": [list(e) for e in s.events]}
+    manifest = result.manifest() | {
+        "format": FORMAT,
+        "config": config,
+        "kept": kept | {"counted": [s.counted[e] for e in s.events]},
+        "files": written,
+    }
+    text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
+    write_whole(target / MANIFEST, lambda p: Path(p).write_text(text, encoding="utf-8"))
+    return target
+
+
+def _own_files(result: Result) -> tuple[dict[str, Any] | None, dict[str, Path]]:
+    """The config with the files it names lying beside it, and where they are now."""
+    if result.config is None:
+        return None, {}
+    model = scenario_of(result)
+    values: dict[str, Any] = json.loads(json.dumps(model.values))
+    books = {}
+    for (key, field), source in model.files().items():
+        name = f"{field}{source.suffix}"
+        values[key][field] = name
+        books[name] = source
+    return values, books
+
+
+def _series_table(result: Result) -> pa.Table:
+    import pandas as pd
+    import pyarrow as pa
+
+    parts = [
+        result.series(name).reset_index().assign(variable=name) for name in result.series_names
+    ]
+    table = pa.Table.from_pandas(pd.concat(parts, ignore_index=True), preserve_index=False)
+    units = {name: result.units[name] for name in result.series_names}
+    meta = {**(table.schema.metadata or {}), b"units": json.dumps(units).encode()}
+    return table.replace_schema_metadata(meta)
+
+
+def _tables(s: Statistics) -> Iterator[tuple[str, pa.Table]]:
+    import pyarrow as pa
+
+    pairs = [(h, n, half[n]) for h, half in enumerate(s.halves) for n in s.names]
+    sums = list(Moments().sums)
+    yield "moments", pa.table({
+        "half": pa.array([h for h, _, _ in pairs], pa.int8()),
+        "metric": [n for _, n, _ in pairs],
+        "count": [m.moments.count for _, _, m in pairs],
+        **{k: [m.moments.sums[k].text() for _, _, m in pairs] for k in sums},
+    })  # fmt: skip
+    sizes = [len(m.histogram.keys) for _, _, m in pairs]
+    yield "histograms", pa.table({
+        "half": np.repeat(np.array([h for h, _, _ in pairs], np.int8), sizes),
+        "metric": _names([n for _, n, _ in pairs], sizes),
+        **{k: np.concatenate([getattr(m.histogram, k) for _, _, m in pairs])
+           for k in ("keys", "count", "least", "most")},
+    })  # fmt: skip
+    sides = [(n, side, *tail.found()) for n in s.names for side, tail in zip(
+        ("upper", "lower"), s.tails[n], strict=True)]  # fmt: skip
+    sizes = [len(values) for _, _, values, _ in sides]
+    yield "tails", pa.table({
+        "metric": _names([n for n, _, _, _ in sides], sizes),
+        "side": _names([side for _, side, _, _ in sides], sizes),
+        "path": np.concatenate([paths for _, _, _, paths in sides]),
+        "value": np.concatenate([values for _, _, values, _ in sides]),
+    })  # fmt: skip
+    values = s.sample.values
+    yield "sample", pa.table({"path": s.sample.paths, **dict(zip(s.names, values, strict=True))})
+    blocks = sorted(s.hashes)
+    yield "blocks", pa.table({"block": blocks, "sha256": [s.hashes[b] for b in blocks]})
+
+
+def _names(names: list[str], sizes: list[int]) -> Any:
+    import pyarrow as pa
+
+    known = list(dict.fromkeys(names))
+    index = np.repeat(np.array([known.index(n) for n in names], np.int32), sizes)
+    return pa.DictionaryArray.from_arrays(pa.array(index), pa.array(known, pa.string()))
+
+
+def write_whole(path: Path, write: Callable[[str], Any]) -> None:
+    """Write a file so that it appears whole or not at all, and lasts."""
+    temporary = path.parent / f".{path.name}.{os.getpid()}"
+    try:
+        write(str(temporary))
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# ---- reading
+def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """The manifest of a run. Raises ConfigError where there is none, or it is of another format."""
+    path = Path(folder) / MANIFEST
+    try:
+        if path.stat().st_size > _MAX_MANIFEST:
+            raise ConfigError([f"{path}: should be smaller than {_MAX_MANIFEST:,} bytes"])
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            [f"{folder}: no run lies there; it should be a folder that --out wrote"]
+        ) from None
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read ({error.strerror or error})"]) from None
+    except (ValueError, RecursionError):
+        raise ConfigError([f"{path}: is damaged; it should be JSON"]) from None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        kind = found.get("format") if isinstance(found, dict) else None
+        raise ConfigError(
+            [f"{path}: format = {kind!r}: should be {FORMAT}; run it again with this version"]
+        )
+    return found
+
+
+def check_files(folder: str | os.PathLike[str], manifest: dict[str, Any]) -> list[str]:
+    """A line for each file that is missing or not as it was written."""
+    problems = []
+    for name, digest in manifest["files"].items():
+        path = Path(folder) / name
+        if Path(name).name != name or not path.is_file():
+            problems.append(f"{path}: is missing; the run is not whole")
+        elif sha256(path) != digest:
+            problems.append(f"{path}: is damaged: its SHA-256 is not the manifest's")
+    return problems
+
+
+def load_run(folder: str | os.PathLike[str]) -> Result:
+    """A run as it was saved, without its model's paths. Raises ConfigError where a file is missing or damaged."""
+    from .result import Result
+
+    manifest = read_manifest(folder)
+    try:
+        if problems := check_files(folder, manifest):
+            raise ConfigError(problems)
+        statistics = _statistics(Path(folder), manifest)
+        names = manifest["series"]
+        series = _series(Path(folder)) if names else {}
+        result = Result(
+            name=manifest["scenario"],
+            path_count=manifest["paths"],
+            seed=manifest["seed"],
+            backend=manifest["backend"],
+            dtype=manifest["dtype"],
+            months=manifest["months"],
+            statistics=statistics,
+            units=manifest["units"],
+            docs=manifest["docs"],
+            series_names=tuple(names),
+            record=None,
+            seconds=manifest["seconds"],
+            stamp=manifest["stamp"],
+            passed_over=manifest["passed_over"],
+            config=manifest["config"],
+            stored_series=series,
+            stop=manifest.get("stop"),
+            folder=Path(folder),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError([f"{Path(folder) / MANIFEST}: is damaged ({error!r})"]) from None
+    if result.digest != manifest["digest"]:
+        raise ConfigError([f"{Path(folder) / MANIFEST}: digest is not that of blocks.parquet"])
+    return result
+
+
+def scenario_of(result: Result) -> Scenario:
+    """The scenario of a run. Raises ConfigError where it was run from Python, or its config is not sound."""
+    if result.model is not None:
+        return result.model
+    if result.config is None or result.folder is None:
+        raise ConfigError([f"{result.folder or result.name}: was run from Python without a config"])
+    return restore(result.config, result.name, result.folder)
+
+
+def _statistics(folder: Path, manifest: dict[str, Any]) -> Statistics:
+    kept = manifest["kept"]
+    events = tuple((str(m), str(s), float(t)) for m, s, t in kept["events"])
+    sample = _columns(folder / "sample.parquet")
+    paths = sample.pop("path")
+    s = Statistics(tuple(sample), kept["tail"], kept["sample"], events)
+    s.counted = dict(zip(events, kept["counted"], strict=True))
+    s.paths, s.bad_count = manifest["paths"], manifest["bad_paths"]
+    s.bad = {int(path): int(month) for path, month in manifest["bad"].items()}
+    s.sample = Sample.restored(kept["sample"], paths, np.stack(list(sample.values())))
+    blocks = _columns(folder / "blocks.parquet")
+    s.hashes = dict(zip(blocks["block"].tolist(), blocks["sha256"].tolist(), strict=True))
+    moments = _columns(folder / "moments.parquet")
+    rows = zip(moments["half"], moments["metric"], moments["count"], strict=True)
+    histograms = _groups(_columns(folder / "histograms.parquet"), ("half", "metric"))
+    for i, (half, name, count) in enumerate(rows):
+        sums = {k: ExactSum.parse(moments[k][i]) for k in Moments().sums}
+        h = histograms.get((half, name))
+        s.halves[half][name] = Metric(
+            Moments(int(count), sums),
+            Histogram(h["keys"], h["count"], h["least"], h["most"]) if h else Histogram(),
+        )
+    tails = _groups(_columns(folder / "tails.parquet"), ("metric", "side"))
+    for name in s.names:
+        s.tails[name] = tuple(  # type: ignore[assignment]
+            Tail.restored(s.tail, sign, t["value"], t["path"]) if t else Tail(s.tail, sign)
+            for side, sign in (("upper", 1), ("lower", -1))
+            for t in [tails.get((name, side))]
+        )
+    return s
+
+
+def _columns(path: Path) -> dict[str, Any]:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    return {n: table.column(n).to_numpy() for n in table.column_names}
+
+
+def _groups(
+    columns: dict[str, Any], keys: tuple[str, ...]
+) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Rows of equal keys, which follow each other."""
+    n = len(columns[keys[0]])
+    change = np.zeros(n, bool)
+    for k in keys:
+        change[1:] |= columns[k][1:] != columns[k][:-1]
+    starts = np.append(np.flatnonzero(change | (np.arange(n) == 0)), n)
+    return {
+        tuple(columns[k][a] for k in keys): {c: v[a:b] for c, v in columns.items()}
+        for a, b in pairwise(starts)
+    }
+
+
+def _series(folder: Path) -> dict[str, list[dict[str, float]]]:
+    import pyarrow.parquet as pq
+
+    found: dict[str, list[dict[str, float]]] = {}
+    for row in pq.read_table(folder / "series.parquet").to_pylist():
+        found.setdefault(row.pop("variable"), []).append(row)
+    return found
