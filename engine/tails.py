@@ -68,7 +68,7 @@ class Tail:
         self._values.append(x)
         self._paths.append(paths)
         self._held += len(x)
-        if self._held > 2 * self.keep:
+        if self._held > 1.25 * self.keep:  # now and then: each time costs as much as a sort
             self._compress()
 
     def _compress(self) -> None:
