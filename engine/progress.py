@@ -27,6 +27,7 @@ class Progress:
                 TextColumn("{task.completed:,.0f} of {task.total:,.0f} " + self.what),
                 TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(),
+                TextColumn("{task.fields[said]}", markup=False),
                 console=Console(stderr=True),
                 transient=True,
             )
@@ -38,8 +39,13 @@ class Progress:
             return
         rate = f"{done / seconds:,.0f} a second" if seconds else ""
         if self.task is None:
-            self.task = self.bar.add_task("simulate", total=total, rate=rate)
-        self.bar.update(self.task, completed=done, rate=rate)
+            self.task = self.bar.add_task("simulate", total=total, rate=rate, said="")
+        self.bar.update(self.task, completed=done, total=total, rate=rate)
+
+    def say(self, text: str) -> None:
+        """A few words after the bar: how near a target is."""
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, said=text)
 
     def __exit__(self, *exception: object) -> None:
         if self.bar is not None:

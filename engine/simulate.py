@@ -25,7 +25,7 @@ from .system import MAX_MONTHS, Economy, System
 from .validate import ConfigError, shown
 
 if TYPE_CHECKING:
-    from .stop import StopRule, Target
+    from .stop import Look, StopRule, Target
 
 SERIES_PATHS = 1 << 14
 """Series by month describe this many paths, the first ones: their bands err by about a percent of their width."""
@@ -49,6 +49,12 @@ class Plan:
     def run(self, seed: int, first: int, count: int, series: bool = False) -> Output:
         """Paths first, ..., first + count - 1."""
         return self.kernel.run(self.economy, seed, first, count, self.months, series)
+
+    def run_many(
+        self, economies: Sequence[Economy], seed: int, first: int, count: int
+    ) -> list[Output]:
+        """The same paths of economies that differ from the plan's in parameters alone, in one launch."""
+        return self.kernel.run_many(economies, seed, first, count, self.months)
 
 
 def as_economy(model: Scenario | Economy | System) -> Economy:
@@ -144,6 +150,7 @@ def simulate(
     progress: Progress | None = None,
     until: Sequence[str] = (),
     deadline: float | None = None,
+    on_look: Callable[[Look], None] | None = None,
     probabilities: Sequence[str] = (),
     tail: int = TAIL,
     sample: int = SAMPLE,
@@ -152,8 +159,8 @@ def simulate(
 
     With ``until``, as ``["private_credit.loss.es99 within 1%"]``, it stops at the first look at which every target
     holds, after ``paths`` paths at most; ``deadline`` ends it after so many seconds. ``result.stop`` then says what
-    was reached. ``probabilities``, as ``["private_credit.loss > 200"]``, are counted exactly. ``tail`` is the number
-    of extreme values kept of each metric, ``sample`` that of whole paths.
+    was reached, and ``on_look`` is told at each look. ``probabilities``, as ``["private_credit.loss > 200"]``, are
+    counted exactly. ``tail`` is the number of extreme values kept of each metric, ``sample`` that of whole paths.
 
     ``batch`` is the number of paths a launch takes (default: the backend's choice); no result depends on
     it. ``progress(done, paths, seconds)`` is called as paths are done. Raises ConfigError for bad
@@ -186,6 +193,8 @@ def simulate(
             if rule is not None:
                 look = rule.look(statistics, statistics.paths, runner.elapsed)
                 runner.expected = min(look.paths_needed or paths, paths)
+                if on_look is not None:
+                    on_look(look)
                 if look.held:
                     break
     made.seconds |= {"simulate": runner.seconds, "reduce": reduce}

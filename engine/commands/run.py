@@ -124,10 +124,13 @@ def run(
     )  # fmt: skip
 
     def work() -> Any:
+        from ..stop_table import look_line
+
         with Progress(style == "table") as progress:
             result = simulate(
                 loaded, most, seed, backend, dtype, months=months, progress=progress, until=until,
-                deadline=seconds, probabilities=probabilities, tail=tail,
+                deadline=seconds, on_look=lambda look: progress.say(look_line(look)),
+                probabilities=probabilities, tail=tail,
             )  # fmt: skip
         if out is not None:
             result.save(out)

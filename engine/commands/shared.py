@@ -104,7 +104,7 @@ def load_to_run(
     run: tuple[int, int, int | None, str, str],
     out: str | None = None,
     before: list[str] | None = None,
-    also_check: Callable[[Any], None] | None = None,
+    also_check: Callable[[Any], Any] | None = None,
 ) -> Any:
     """The scenario; exit with all that is wrong with it, with the run's arguments and its folder.
 
