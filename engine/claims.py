@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from .economy.claims import Claim, Claims, UnknownVariables, needed
 from .proportions import holm, paired_interval, sign_test, wilson
+from .runner import Progress
 from .scenario import Scenario
-from .simulate import Plan, Progress, as_economy, check_run, plan
+from .simulate import Plan, as_economy, check_run, plan
 from .statistics import BLOCK
 from .system import Economy, System
 from .validate import ConfigError, near, shown

@@ -62,6 +62,12 @@ class Result:
     """What the stop rule found: targets, which held, and why the run ended; None without one."""
     folder: Path | None = None
     """Where it was loaded from."""
+    identity: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Everything that the run's bytes hang on."""
+    used: list[dict[str, Any]] = field(default_factory=list)
+    """Which backend gave which paths, where it was more than one."""
+    damage: list[str] = field(default_factory=list)
+    """Checkpoints that were found damaged when the run was resumed."""
 
     @cached_property
     def digest(self) -> str:
@@ -76,6 +82,12 @@ class Result:
     @property
     def bad_count(self) -> int:
         return self.statistics.bad_count
+
+    @property
+    def status(self) -> str:
+        """finished; or stopped, by the clock or a signal: it can then be resumed."""
+        cut = self.stop is not None and not self.stop["held"] and self.stop["why"] != "max paths"
+        return "stopped" if cut else "finished"
 
     @property
     def scenario(self) -> Scenario:
@@ -196,6 +208,7 @@ class Result:
             "seconds": {k: round(v, 4) for k, v in self.seconds.items()},
             "bad_paths": self.bad_count,
             **({"stop": self.stop} if self.stop else {}),
+            **({"used": self.used} if self.used else {}),
             "metrics": {
                 m: {c: _plain(v[c]) for c in JSON_COLUMNS} for m, v in self.metrics.items()
             },

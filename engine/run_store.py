@@ -59,7 +59,7 @@ def save(result: Result, folder: str | os.PathLike[str]) -> Path:
 
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    config, books = _own_files(result)
+    config, books = own_files(scenario_of(result) if result.config is not None else None)
     written: dict[str, str] = {}
 
     def put(name: str, write: Callable[[str], Any]) -> None:
@@ -70,16 +70,16 @@ def save(result: Result, folder: str | os.PathLike[str]) -> Path:
     put("intervals.csv", lambda p: result.intervals().to_csv(p, index=False))
     if result.series_names:
         put("series.parquet", lambda p: pq.write_table(_series_table(result), p))
-    for name, table in _tables(result.statistics):
+    for name, table in tables_of(result.statistics):
         put(f"{name}.parquet", partial(pq.write_table, table, compression="zstd"))
     for name, source in books.items():
         put(name, partial(shutil.copyfile, source))
-    s = result.statistics
-    kept = {"tail": s.tail, "sample": s.sample_size, "events": [list(e) for e in s.events]}
     manifest = result.manifest() | {
         "format": FORMAT,
+        "status": result.status,
+        "identity": result.identity,
         "config": config,
-        "kept": kept | {"counted": [s.counted[e] for e in s.events]},
+        "statistics": head_of(result.statistics),
         "files": written,
     }
     text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
@@ -87,11 +87,10 @@ def save(result: Result, folder: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _own_files(result: Result) -> tuple[dict[str, Any] | None, dict[str, Path]]:
-    """The config with the files it names lying beside it, and where they are now."""
-    if result.config is None:
+def own_files(model: Scenario | None) -> tuple[dict[str, Any] | None, dict[str, Path]]:
+    """The config as it is stored, with the files that it names beside it; and where they are now."""
+    if model is None:
         return None, {}
-    model = scenario_of(result)
     values: dict[str, Any] = json.loads(json.dumps(model.values))
     books = {}
     for (key, field), source in model.files().items():
@@ -114,7 +113,7 @@ def _series_table(result: Result) -> pa.Table:
     return table.replace_schema_metadata(meta)
 
 
-def _tables(s: Statistics) -> Iterator[tuple[str, pa.Table]]:
+def tables_of(s: Statistics) -> Iterator[tuple[str, pa.Table]]:
     import pyarrow as pa
 
     pairs = [(h, n, half[n]) for h, half in enumerate(s.halves) for n in s.names]
@@ -218,7 +217,9 @@ def load_run(folder: str | os.PathLike[str]) -> Result:
     try:
         if problems := check_files(folder, manifest):
             raise ConfigError(problems)
-        statistics = _statistics(Path(folder), manifest)
+        statistics = restore_statistics(
+            manifest["statistics"], lambda name: _read_columns(Path(folder) / f"{name}.parquet")
+        )
         names = manifest["series"]
         series = _series(Path(folder)) if names else {}
         result = Result(
@@ -239,6 +240,8 @@ def load_run(folder: str | os.PathLike[str]) -> Result:
             config=manifest["config"],
             stored_series=series,
             stop=manifest.get("stop"),
+            identity=manifest["identity"],
+            used=manifest.get("used", []),
             folder=Path(folder),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -259,21 +262,34 @@ def scenario_of(result: Result) -> Scenario:
     return restore(result.config, result.name, result.folder)
 
 
-def _statistics(folder: Path, manifest: dict[str, Any]) -> Statistics:
-    kept = manifest["kept"]
-    events = tuple((str(m), str(s), float(t)) for m, s, t in kept["events"])
-    sample = _columns(folder / "sample.parquet")
+def head_of(s: Statistics) -> dict[str, Any]:
+    """What of statistics is in none of their tables, as JSON holds it."""
+    return {
+        "tail": s.tail,
+        "sample": s.sample_size,
+        "events": [list(e) for e in s.events],
+        "counted": [s.counted[e] for e in s.events],
+        "paths": s.paths,
+        "bad_paths": s.bad_count,
+        "bad": {str(path): month for path, month in s.bad.items()},
+    }
+
+
+def restore_statistics(head: dict[str, Any], read: Callable[[str], dict[str, Any]]) -> Statistics:
+    """Statistics of their head and tables; ``read`` gives the columns of the table of a name."""
+    events = tuple((str(m), str(sign), float(t)) for m, sign, t in head["events"])
+    sample = read("sample")
     paths = sample.pop("path")
-    s = Statistics(tuple(sample), kept["tail"], kept["sample"], events)
-    s.counted = dict(zip(events, kept["counted"], strict=True))
-    s.paths, s.bad_count = manifest["paths"], manifest["bad_paths"]
-    s.bad = {int(path): int(month) for path, month in manifest["bad"].items()}
-    s.sample = Sample.restored(kept["sample"], paths, np.stack(list(sample.values())))
-    blocks = _columns(folder / "blocks.parquet")
+    s = Statistics(tuple(sample), head["tail"], head["sample"], events)
+    s.counted = dict(zip(events, head["counted"], strict=True))
+    s.paths, s.bad_count = head["paths"], head["bad_paths"]
+    s.bad = {int(path): int(month) for path, month in head["bad"].items()}
+    s.sample = Sample.restored(s.sample_size, paths, np.stack(list(sample.values())))
+    blocks = read("blocks")
     s.hashes = dict(zip(blocks["block"].tolist(), blocks["sha256"].tolist(), strict=True))
-    moments = _columns(folder / "moments.parquet")
+    moments = read("moments")
     rows = zip(moments["half"], moments["metric"], moments["count"], strict=True)
-    histograms = _groups(_columns(folder / "histograms.parquet"), ("half", "metric"))
+    histograms = _groups(read("histograms"), ("half", "metric"))
     for i, (half, name, count) in enumerate(rows):
         sums = {k: ExactSum.parse(moments[k][i]) for k in Moments().sums}
         h = histograms.get((half, name))
@@ -281,7 +297,7 @@ def _statistics(folder: Path, manifest: dict[str, Any]) -> Statistics:
             Moments(int(count), sums),
             Histogram(h["keys"], h["count"], h["least"], h["most"]) if h else Histogram(),
         )
-    tails = _groups(_columns(folder / "tails.parquet"), ("metric", "side"))
+    tails = _groups(read("tails"), ("metric", "side"))
     for name in s.names:
         s.tails[name] = tuple(  # type: ignore[assignment]
             Tail.restored(s.tail, sign, t["value"], t["path"]) if t else Tail(s.tail, sign)
@@ -291,10 +307,14 @@ def _statistics(folder: Path, manifest: dict[str, Any]) -> Statistics:
     return s
 
 
-def _columns(path: Path) -> dict[str, Any]:
+def _read_columns(path: Path) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path)
+    return columns_of(pq.read_table(path))
+
+
+def columns_of(table: pa.Table) -> dict[str, Any]:
+    """A table's columns as NumPy arrays."""
     return {n: table.column(n).to_numpy() for n in table.column_names}
 
 

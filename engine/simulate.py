@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import __version__
 from ..kernels import backends
 from ..kernels.backends.base import DTYPES, BackendError, Kernel, Output
 from ..kernels.passes import optimize
@@ -19,6 +23,9 @@ from ..kernels.program import Program
 from ..kernels.trace import trace
 from .functionals import Quantity, parse_quantity
 from .result import Result
+from .run_folder import RunFolder
+from .run_store import own_files
+from .runner import Progress, Runner
 from .scenario import Scenario
 from .statistics import BLOCK, SAMPLE, TAIL, Event, Statistics
 from .system import MAX_MONTHS, Economy, System
@@ -26,11 +33,6 @@ from .validate import ConfigError, shown
 
 if TYPE_CHECKING:
     from .stop import Look, StopRule, Target
-
-SERIES_PATHS = 1 << 14
-"""Series by month describe this many paths, the first ones: their bands err by about a percent of their width."""
-
-Progress = Callable[[int, int, float], None]
 
 
 @dataclass
@@ -154,6 +156,10 @@ def simulate(
     probabilities: Sequence[str] = (),
     tail: int = TAIL,
     sample: int = SAMPLE,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    interrupted: Callable[[], str] | None = None,
+    fallback: bool = False,
 ) -> Result:
     """Simulate ``paths`` paths of a scenario, an economy or a single system.
 
@@ -161,6 +167,10 @@ def simulate(
     holds, after ``paths`` paths at most; ``deadline`` ends it after so many seconds. ``result.stop`` then says what
     was reached, and ``on_look`` is told at each look. ``probabilities``, as ``["private_credit.loss > 200"]``, are
     counted exactly. ``tail`` is the number of extreme values kept of each metric, ``sample`` that of whole paths.
+
+    ``out`` names a folder: checkpoints are written there every few seconds, the run when it ends; ``resume`` takes
+    up the run of the same arguments that was cut off there. ``interrupted()`` is asked after each launch whether to
+    stop, and why; ``fallback`` lets another backend go on where one fails in the middle.
 
     ``batch`` is the number of paths a launch takes (default: the backend's choice); no result depends on
     it. ``progress(done, paths, seconds)`` is called as paths are done. Raises ConfigError for bad
@@ -178,47 +188,168 @@ def simulate(
         rule = StopRule(targets, max_paths=paths, deadline_seconds=deadline)
     made = plan(model, backend, dtype, months)
     statistics = Statistics(economy.metrics, tail, sample, events)
-    runner = _Runner(made, seed, paths, batch or max(made.kernel.chunk, BLOCK), progress, deadline)
+    identity = _identity(made, paths, seed, until, statistics)
+    folder: RunFolder | None = None
+    damage: list[str] = []
+    if out is not None:
+        folder, statistics, damage = _open(made, model, Path(out), resume, identity, statistics)
+    try:
+        runner = Runner(
+            made, seed, paths, batch or max(made.kernel.chunk, BLOCK), progress=progress,
+            stop=_stopper(deadline, interrupted), on_lost=_next_backend(made, model) if fallback else None,
+        )  # fmt: skip
+        reduce = _work(runner, statistics, rule, folder, on_look)
+        made.seconds |= {"simulate": runner.seconds, "reduce": reduce}
+        done = statistics.paths
+        result = Result(
+            name=economy.name,
+            path_count=done,
+            seed=seed,
+            backend=made.backend,
+            dtype=dtype,
+            months=made.months,
+            statistics=statistics,
+            units={name: o.unit for name, o in economy.reported.items()},
+            docs={name: o.doc for name, o in economy.reported.items()},
+            series_names=economy.series,
+            record=runner.record(done),
+            seconds=made.seconds,
+            stamp=made.kernel.stamp,
+            passed_over=made.passed_over,
+            config=model.values if isinstance(model, Scenario) else None,
+            model=model if isinstance(model, Scenario) else None,
+            recompute=_recompute(made, seed, done),
+            stop=_outcome(rule, runner, paths, done),
+            identity=identity,
+            used=runner.used if len({u["backend"] for u in runner.used}) > 1 else [],
+            damage=damage,
+        )
+        if folder is not None:
+            result.save(folder.path)
+            folder.ledger.clear()
+        return result
+    finally:
+        if folder is not None:
+            folder.close()
+
+
+def _work(
+    runner: Runner,
+    statistics: Statistics,
+    rule: StopRule | None,
+    folder: RunFolder | None,
+    on_look: Callable[[Look], None] | None,
+) -> float:
+    """Run the blocks that are missing until all are done, a rule holds, or the runner is stopped.
+
+    Returns the seconds that the statistics took.
+    """
+
+    def reduce(number: int, values: NDArray[Any], bad: NDArray[np.int32]) -> float:
+        start = time.perf_counter()
+        statistics.add(number, values, bad)
+        spent = time.perf_counter() - start
+        if folder is not None and folder.due():
+            folder.checkpoint(statistics, runner.elapsed)
+        return spent
+
+    def looked() -> bool:
+        assert rule is not None
+        look = rule.look(statistics, statistics.paths, runner.elapsed)
+        runner.expected = min(look.paths_needed or runner.paths, runner.paths)
+        if on_look is not None:
+            on_look(look)
+        return look.held
+
+    total = 0.0
+    runner.done = statistics.paths
+    # a run that was cut off between the last block before a look and the look
+    if rule is not None and statistics.paths and _is_look(rule, statistics.paths) and looked():
+        return total
     with ThreadPoolExecutor(1) as background:  # a block is reduced while the next is simulated
-        reduce = 0.0
-        while runner.going:
-            runner.goal = min(rule.next_look(runner.first), paths) if rule else paths
+        while statistics.paths < runner.paths and not runner.why:
+            goal = min(rule.next_look(statistics.paths), runner.paths) if rule else runner.paths
             pending: Future[float] | None = None
-            for number, values, bad in runner.blocks():
+            for block in runner.blocks(statistics.hashes.keys(), goal):
                 if pending is not None:
-                    reduce += pending.result()
-                pending = background.submit(_timed, statistics, number, values, bad)
+                    total += pending.result()
+                pending = background.submit(reduce, *block)
             if pending is not None:
-                reduce += pending.result()
-            if rule is not None:
-                look = rule.look(statistics, statistics.paths, runner.elapsed)
-                runner.expected = min(look.paths_needed or paths, paths)
-                if on_look is not None:
-                    on_look(look)
-                if look.held:
-                    break
-    made.seconds |= {"simulate": runner.seconds, "reduce": reduce}
-    done = statistics.paths
-    return Result(
-        name=economy.name,
-        path_count=done,
-        seed=seed,
-        backend=made.backend,
-        dtype=dtype,
-        months=made.months,
-        statistics=statistics,
-        units={name: o.unit for name, o in economy.reported.items()},
-        docs={name: o.doc for name, o in economy.reported.items()},
-        series_names=economy.series,
-        record=runner.record,
-        seconds=made.seconds,
-        stamp=made.kernel.stamp,
-        passed_over=made.passed_over,
-        config=model.values if isinstance(model, Scenario) else None,
-        model=model if isinstance(model, Scenario) else None,
-        recompute=_recompute(made, seed, done),
-        stop=_outcome(rule, runner, paths),
-    )
+                total += pending.result()
+            if rule is not None and looked():
+                break
+    return total
+
+
+def _is_look(rule: StopRule, paths: int) -> bool:
+    return rule.next_look(paths - 1) == paths
+
+
+def _stopper(deadline: float | None, interrupted: Callable[[], str] | None) -> Callable[[], str]:
+    began = time.perf_counter()
+
+    def why() -> str:
+        found = interrupted() if interrupted is not None else ""
+        late = deadline is not None and time.perf_counter() - began > deadline
+        return found or ("deadline" if late else "")
+
+    return why
+
+
+def _next_backend(made: Plan, model: Scenario | Economy | System) -> Callable[[BackendError], Plan]:
+    """What goes on where a backend fails: the next of those that work, after the failed ones."""
+    failed = {made.backend}
+
+    def another(error: BackendError) -> Plan:
+        for name in backends.NAMES:
+            if name not in failed and backends.status(name).works:
+                failed.add(name)
+                return plan(model, name, made.dtype, made.months)
+        raise error
+
+    return another
+
+
+def _identity(
+    made: Plan, paths: int, seed: int, until: Sequence[str], statistics: Statistics
+) -> dict[str, Any]:
+    """Everything that the bytes of a run hang on."""
+    inputs = hashlib.sha256()
+    e = made.economy
+    for name, value in {**e.reals, **e.ints, **e.columns}.items():
+        inputs.update(name.encode() + b"\0" + np.ascontiguousarray(value).tobytes())
+    return {
+        "inputs_sha256": inputs.hexdigest(),
+        "program": hashlib.sha256(str(made.program).encode()).hexdigest(),
+        "seed": seed,
+        "months": made.months,
+        "dtype": made.dtype,
+        "backend": made.backend,
+        "stamp": made.kernel.stamp,
+        "version": __version__,
+        "paths_wanted": paths,
+        "until": list(until),
+        "events": [list(event) for event in statistics.events],
+        "tail": statistics.tail,
+        "sample": statistics.sample_size,
+    }
+
+
+def _open(
+    made: Plan,
+    model: Scenario | Economy | System,
+    path: Path,
+    resume: bool,
+    identity: dict[str, Any],
+    empty: Statistics,
+) -> tuple[RunFolder, Statistics, list[str]]:
+    """The run's folder, what was done before, and a line for each damaged checkpoint."""
+    if resume:
+        folder, found, damage = RunFolder.resume(path, identity)
+        return folder, found if found is not None else empty, damage
+    config, books = own_files(model if isinstance(model, Scenario) else None)
+    manifest = {"scenario": made.economy.name, "config": config}
+    return RunFolder.create(path, identity, manifest, books), empty, []
 
 
 def check_asked(
@@ -265,101 +396,15 @@ def check_asked(
     return targets, tuple(dict.fromkeys(counted))
 
 
-def _timed(
-    statistics: Statistics, number: int, values: NDArray[Any], bad: NDArray[np.int32]
-) -> float:
-    start = time.perf_counter()
-    statistics.add(number, values, bad)
-    return time.perf_counter() - start
-
-
-class _Runner:
-    """Launches of any size in, whole blocks out: to ``goal``, which may be moved on, or the deadline.
-
-    What a deadline leaves of a block that is not whole is dropped: a run's paths are always the first ones.
-    """
-
-    def __init__(
-        self,
-        plan: Plan,
-        seed: int,
-        paths: int,
-        batch: int,
-        progress: Progress | None,
-        deadline: float | None,
-    ) -> None:
-        self.plan, self.seed, self.paths, self.batch = plan, seed, paths, batch
-        self.progress, self.deadline = progress, deadline
-        self.goal = self.expected = paths
-        self.first = self.number = 0
-        self.late = False
-        self.seconds = 0.0
-        self.began = time.perf_counter()
-        self._series: list[NDArray[Any]] = []
-
-    @property
-    def going(self) -> bool:
-        return self.first < self.paths and not self.late
-
-    @property
-    def elapsed(self) -> float:
-        return time.perf_counter() - self.began
-
-    @property
-    def record(self) -> NDArray[Any] | None:
-        return _join(self._series) if self._series else None
-
-    def _launch(self) -> Output:
-        """The next paths; those with series are launches of their own."""
-        first, goal = self.first, self.goal
-        series = bool(self.plan.economy.series) and first < SERIES_PATHS
-        if series:
-            count = min(self.batch, SERIES_PATHS - first, goal - first)
-        else:  # launches end on multiples of the batch, so large ones hold whole blocks
-            count = min(self.batch - first % self.batch, goal - first)
-        start = time.perf_counter()
-        output = self.plan.run(self.seed, first, count, series=series)
-        self.seconds += time.perf_counter() - start
-        if output.series is not None:
-            self._series.append(output.series)
-        self.first += count
-        return output
-
-    def blocks(self) -> Iterator[tuple[int, NDArray[Any], NDArray[np.int32]]]:
-        """The blocks up to the goal."""
-        waiting: list[Output] = []
-        held = 0
-        while self.first < self.goal and not self.late:
-            waiting.append(self._launch())
-            held += waiting[-1].bad.shape[0]
-            if self.progress is not None:
-                self.progress(self.first, max(self.expected, self.goal), self.elapsed)
-            done = self.first == self.goal
-            if held >= BLOCK or done:
-                values = _join([o.metrics for o in waiting])
-                bad = _join([o.bad for o in waiting])
-                whole = held if done else held // BLOCK * BLOCK
-                for at in range(0, whole, BLOCK):
-                    end = min(at + BLOCK, whole)
-                    yield self.number, values[:, at:end], bad[at:end]
-                    self.number += 1
-                rest = Output(values[:, whole:], None, bad[whole:])
-                waiting, held = ([rest], held - whole) if whole < held else ([], 0)
-                self.late = self.deadline is not None and self.elapsed > self.deadline
-
-
-def _outcome(rule: StopRule | None, runner: _Runner, paths: int) -> dict[str, Any] | None:
-    """What ``result.stop`` says: of the targets, or of a deadline that came first."""
+def _outcome(rule: StopRule | None, runner: Runner, paths: int, done: int) -> dict[str, Any] | None:
+    """What ``result.stop`` says: of the targets, or of what came before all paths were done."""
     if rule is not None:
-        return rule.outcome(runner.late).as_json()
-    if runner.deadline is None:
-        return None
-    cut = runner.number * BLOCK < paths
-    return {"held": not cut, "why": "deadline" if cut else "all paths", "targets": []}
-
-
-def _join(parts: list[Any]) -> Any:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+        return rule.outcome(bool(runner.why)).as_json() | (
+            {"why": runner.why} if runner.why else {}
+        )
+    if done < paths:
+        return {"held": False, "why": runner.why, "targets": [], "paths": done, "max_paths": paths}
+    return None
 
 
 def _recompute(plan: Plan, seed: int, paths: int) -> Callable[[list[str]], dict[str, NDArray[Any]]]:

@@ -151,7 +151,7 @@ def test_base_runs_as_a_newcomer_asks_for_it() -> None:
     got = json.loads(printed("run", "base", "--paths", "20000", "--format", "json"))
     assert (got["scenario"], got["paths"], got["months"]) == ("base", 20_000, 60)
     for metric, values in got["metrics"].items():
-        shape = {} if values["sd"] else {"skew", "kurtosis"}  # what does not vary has none
+        shape = set() if values["sd"] else {"skew", "kurtosis"}  # what does not vary has none
         assert {k for k, x in values.items() if x is None or not math.isfinite(x)} == shape, metric
 
 
@@ -291,7 +291,7 @@ def test_out_writes_what_is_needed_to_run_it_again(tmp_path: Path) -> None:
     override = "private_credit.rho=0.2"
     text = printed(*SMALL, "--seed", "9", "--set", override, "--out", str(out))
     assert str(out) in text.replace("\n", "")
-    assert sorted(p.name for p in out.iterdir()) == FILES
+    assert sorted(p.name for p in out.iterdir() if p.name[0] != ".") == FILES
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     scenario = overbuilt.load("textbook", {"private_credit.rho": 0.2})
     assert manifest["config"] == scenario.values
@@ -332,7 +332,7 @@ def test_out_replaces_an_older_run_and_leaves_other_files(tmp_path: Path) -> Non
     (tmp_path / "notes.txt").write_text("mine")
     for seed in ("1", "2"):
         printed(*SMALL, "--seed", seed, "--out", str(tmp_path))
-    names = sorted(p.name for p in tmp_path.iterdir())
+    names = sorted(p.name for p in tmp_path.iterdir() if p.name[0] != ".")
     assert names == sorted([*FILES, "notes.txt"])
     assert json.loads((tmp_path / "manifest.json").read_text())["seed"] == 2
 

@@ -130,10 +130,8 @@ def run(
             result = simulate(
                 loaded, most, seed, backend, dtype, months=months, progress=progress, until=until,
                 deadline=seconds, on_look=lambda look: progress.say(look_line(look)),
-                probabilities=probabilities, tail=tail,
+                probabilities=probabilities, tail=tail, out=out,
             )  # fmt: skip
-        if out is not None:
-            result.save(out)
         return result, _profile(loaded, most, seed, backend, dtype, style) if profile else None
 
     result, costs = attempt(work, where=out)

@@ -1,0 +1,130 @@
+"""Checkpoints of a run: the statistics of the blocks done so far, in one file that appears whole or not at all.
+
+The two newest are kept. The ledger names them with their SHA-256; it is written after the checkpoint and before an
+older one goes, so whenever a run is killed, the ledger names a checkpoint that is whole.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .run_store import columns_of, head_of, restore_statistics, sha256, tables_of, write_whole
+from .statistics import Statistics
+from .validate import ConfigError
+
+LEDGER = "ledger.json"
+KEPT = 2
+_MAX_LEDGER = 1 << 20
+
+
+def pack(statistics: Statistics, seconds: float) -> bytes:
+    """Statistics as bytes: a zip of a JSON head and an Arrow stream for each table."""
+    import pyarrow as pa
+
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive:
+        head = head_of(statistics) | {"seconds": seconds}
+        archive.writestr("head.json", json.dumps(head))
+        for name, table in tables_of(statistics):
+            stream = io.BytesIO()
+            options = pa.ipc.IpcWriteOptions(compression="lz4")
+            with pa.ipc.new_stream(stream, table.schema, options=options) as writer:
+                writer.write_table(table)
+            archive.writestr(f"{name}.arrow", stream.getvalue())
+    return whole.getvalue()
+
+
+def unpack(data: bytes) -> tuple[Statistics, float]:
+    """What ``pack`` was given. Raises ValueError for anything else."""
+    import pyarrow as pa
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            head = json.loads(archive.read("head.json"))
+
+            def read(name: str) -> dict[str, Any]:
+                with pa.ipc.open_stream(archive.read(f"{name}.arrow")) as reader:
+                    return columns_of(reader.read_all())
+
+            return restore_statistics(head, read), float(head["seconds"])
+    except (zipfile.BadZipFile, KeyError, TypeError, pa.ArrowException, EOFError) as error:
+        raise ValueError(f"no checkpoint: {error}") from None
+
+
+@dataclass
+class Ledger:
+    """The checkpoints of a run's folder, the newest last."""
+
+    folder: Path
+    entries: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, folder: Path) -> Ledger:
+        """The ledger of a folder, empty where there is none. Raises ConfigError where it is damaged."""
+        path = folder / LEDGER
+        if not path.exists():
+            return cls(folder)
+        try:
+            if path.stat().st_size > _MAX_LEDGER:
+                raise ValueError("too large")
+            entries = json.loads(path.read_text(encoding="utf-8"))["checkpoints"]
+            for e in entries:
+                if Path(e["file"]).name != e["file"] or len(e["sha256"]) != 64:
+                    raise ValueError("an entry that is none")
+        except (ValueError, KeyError, TypeError, RecursionError, OSError):
+            raise ConfigError(
+                [f"{path}: is damaged; it should be a ledger of checkpoints"]
+            ) from None
+        return cls(folder, entries)
+
+    def save(self, statistics: Statistics, seconds: float) -> None:
+        """Write a checkpoint, then the ledger, then drop what is older than the last two."""
+        number = 1 + max((int(e["number"]) for e in self.entries), default=0)
+        name = f"checkpoint-{number}.zip"
+        data = pack(statistics, seconds)
+        write_whole(self.folder / name, lambda p: Path(p).write_bytes(data))
+        entry = {
+            "number": number,
+            "file": name,
+            "sha256": sha256(self.folder / name),
+            "blocks": len(statistics.hashes),
+            "paths": statistics.paths,
+            "seconds": round(seconds, 3),
+        }
+        old, self.entries = self.entries, [*self.entries, entry][-KEPT:]
+        self._write()
+        for e in old:
+            if e not in self.entries:
+                (self.folder / e["file"]).unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        text = json.dumps({"checkpoints": self.entries}, indent=2) + "\n"
+        write_whole(self.folder / LEDGER, lambda p: Path(p).write_text(text, encoding="utf-8"))
+
+    def load(self) -> tuple[Statistics | None, float, list[str]]:
+        """The newest checkpoint that is whole, its seconds, and a line for each that is not."""
+        damage: list[str] = []
+        for entry in reversed(self.entries):
+            path = self.folder / entry["file"]
+            try:
+                if sha256(path) != entry["sha256"]:
+                    raise ValueError("its SHA-256 is not the ledger's")
+                statistics, seconds = unpack(path.read_bytes())
+                return statistics, seconds, damage
+            except FileNotFoundError:
+                damage.append(f"{path}: is missing")
+            except (OSError, ValueError) as error:
+                damage.append(f"{path}: is damaged: {error}")
+        return None, 0.0, damage
+
+    def clear(self) -> None:
+        """Drop the ledger, then its checkpoints: the run is finished and stored."""
+        (self.folder / LEDGER).unlink(missing_ok=True)
+        for entry in self.entries:
+            (self.folder / entry["file"]).unlink(missing_ok=True)
+        self.entries = []

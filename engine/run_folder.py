@@ -1,0 +1,183 @@
+"""The folder of a run that is being computed: its lock, its identity, its checkpoints; how it is taken up again."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from .checkpoint import Ledger
+from .run_store import FORMAT, MANIFEST, load_run, read_manifest, write_whole
+from .statistics import Statistics
+from .validate import ConfigError, shown
+
+LOCK = ".lock"
+EVERY = 5.0
+"""Seconds of work that a checkpoint may be late by: what a kill can cost."""
+SHARE = 0.05
+"""Of the time, at most, that checkpoints take: where writing one is slow, there are fewer."""
+
+# What must be the same for a run to go on, and how a difference is called.
+_SAME = {
+    "inputs_sha256": "parameters and books",
+    "seed": "seed",
+    "months": "months",
+    "dtype": "dtype",
+    "backend": "backend",
+    "program": "compiled program",
+    "stamp": "compiler and target",
+    "version": "version of overbuilt",
+    "paths_wanted": "paths",
+    "until": "targets",
+    "events": "events",
+    "tail": "tail",
+    "sample": "sample",
+}
+
+
+def sha256_of(value: Any) -> str:
+    """The SHA-256 of a value as canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """A line for each thing that keeps ``theirs``, a stored run, from going on as ``ours``."""
+    return [
+        f"{what}: {shown(ours.get(key))} now, {shown(theirs.get(key))} in the stored run"
+        for key, what in _SAME.items()
+        if ours.get(key) != theirs.get(key)
+    ]
+
+
+@dataclass
+class RunFolder:
+    """A folder that this process alone writes a run to.
+
+    ``identity`` says what the run is: everything that its bytes hang on.
+    """
+
+    path: Path
+    identity: dict[str, Any]
+    ledger: Ledger
+    _lock: IO[str] = field(repr=False)
+    _last: float = field(default_factory=time.monotonic)
+    _cost: float = 0.0
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        identity: dict[str, Any],
+        manifest: dict[str, Any],
+        books: dict[str, Path],
+    ) -> RunFolder:
+        """Take a folder for a new run; a finished run that lies there is replaced.
+
+        Raises ConfigError where another process writes there, or an unfinished run lies there.
+        """
+        path.mkdir(parents=True, exist_ok=True)
+        lock = _locked(path)
+        standing = _status(path)
+        if standing in ("running", "stopped"):
+            lock.close()
+            raise ConfigError(
+                [
+                    f"--out {path}: holds a run that is not finished; go on with overbuilt run --resume {path}, "
+                    "or name another folder"
+                ]
+            )
+        (path / MANIFEST).unlink(missing_ok=True)
+        ledger = Ledger.read(path)
+        ledger.clear()
+        made = cls(path, identity, ledger, lock)
+        for name, source in books.items():
+            write_whole(path / name, partial(shutil.copyfile, source))
+        made.write_manifest(manifest | {"status": "running"})
+        return made
+
+    @classmethod
+    def resume(
+        cls, path: Path, identity: dict[str, Any]
+    ) -> tuple[RunFolder, Statistics | None, list[str]]:
+        """Take up a run that was cut off: its folder, what was done, and a line for each damaged checkpoint.
+
+        Raises ConfigError where another process writes there, or the run is not the same.
+        """
+        lock = _locked(path)
+        try:
+            manifest = read_manifest(path)
+            found = differences(identity, manifest.get("identity", {}))
+            if found:
+                raise ConfigError([f"--resume {path}: is another run: {line}" for line in found])
+            ledger = Ledger.read(path)
+            statistics, _, damage = ledger.load()
+            if statistics is None and manifest.get("status") != "running":
+                statistics = load_run(path).statistics
+        except BaseException:
+            lock.close()
+            raise
+        return cls(path, identity, ledger, lock), statistics, damage
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        """Say what is being computed, while it is."""
+        whole = {"format": FORMAT, "identity": self.identity} | manifest
+        text = json.dumps(whole, indent=2, allow_nan=False) + "\n"
+        write_whole(self.path / MANIFEST, lambda p: Path(p).write_text(text, encoding="utf-8"))
+
+    def due(self) -> bool:
+        """Whether a checkpoint is due: EVERY seconds after the last, or later where writing is slow."""
+        return time.monotonic() - self._last >= max(EVERY, self._cost / SHARE)
+
+    def checkpoint(self, statistics: Statistics, seconds: float) -> None:
+        """Write one now."""
+        began = time.monotonic()
+        self.ledger.save(statistics, seconds)
+        self._last = time.monotonic()
+        self._cost = self._last - began
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._lock.close()
+
+
+def _status(path: Path) -> str:
+    """finished, running, stopped; empty where there is no run, or a damaged or older one."""
+    try:
+        return str(read_manifest(path).get("status", "finished"))
+    except ConfigError:
+        return ""
+
+
+def _locked(path: Path) -> IO[str]:
+    """The folder's lock, which the system takes back from a process that dies. Raises ConfigError."""
+    try:
+        lock = open(path / LOCK, "a+", encoding="utf-8")  # noqa: SIM115 (held while the run lasts)
+    except FileNotFoundError:
+        raise ConfigError(
+            [f"{path}: no run lies there; it should be a folder that --out wrote"]
+        ) from None
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be written ({error.strerror or error})"]) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        owner = lock.read(40).strip()
+        lock.close()
+        raise ConfigError(
+            [
+                f"{path}: process {owner or 'unknown'} is writing a run there; wait for it, or name another folder"
+            ]
+        ) from None
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
