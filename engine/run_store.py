@@ -257,9 +257,29 @@ def scenario_of(result: Result) -> Scenario:
     """The scenario of a run. Raises ConfigError where it was run from Python, or its config is not sound."""
     if result.model is not None:
         return result.model
-    if result.config is None or result.folder is None:
-        raise ConfigError([f"{result.folder or result.name}: was run from Python without a config"])
-    return restore(result.config, result.name, result.folder)
+    manifest = {"config": result.config, "scenario": result.name}
+    return scenario_in(result.folder or Path(result.name), manifest)
+
+
+def scenario_in(folder: str | os.PathLike[str], manifest: dict[str, Any]) -> Scenario:
+    """The scenario of a run's manifest, with the files that lie beside it. Raises ConfigError as scenario_of."""
+    if not isinstance(manifest.get("config"), dict):
+        raise ConfigError([f"{folder}: was run from Python without a config"])
+    return restore(manifest["config"], str(manifest["scenario"]), Path(folder))
+
+
+def asked_of(folder: str | os.PathLike[str], manifest: dict[str, Any]) -> dict[str, Any]:
+    """What ``simulate`` was asked for, as its arguments. Raises ConfigError where the manifest does not say."""
+    try:
+        i = manifest["identity"]
+        return {
+            "paths": i["paths_wanted"],
+            "until": tuple(i["until"]),
+            "probabilities": tuple(f"{m} {sign} {t!r}" for m, sign, t in i["events"]),
+            **{k: i[k] for k in ("seed", "backend", "dtype", "months", "tail", "sample")},
+        }
+    except (KeyError, TypeError, ValueError):
+        raise ConfigError([f"{Path(folder) / MANIFEST}: is damaged; it has no identity"]) from None
 
 
 def head_of(s: Statistics) -> dict[str, Any]:
