@@ -7,7 +7,7 @@ import os
 import click
 
 from . import __version__
-from .engine.commands import check, claims, explain, run
+from .engine.commands import attribution, check, claims, explain, replay, run
 
 
 class _Commands(click.Group):
@@ -37,6 +37,8 @@ def main() -> None:
 for _command in (
     run.run,
     claims.claims,
+    replay.replay,
+    attribution.attribution,
     explain.explain,
     check.sanity,
     check.check,

@@ -83,15 +83,18 @@ class ArrayNamespace(Namespace):
     def _scalar(self, x: Any, kind: str) -> Any:
         return x if hasattr(x, "dtype") else self.np.asarray(x, self._dtype[kind])
 
-    def philox(self, stream: str, month: Any, index: Any) -> tuple[Any, ...]:
+    def philox(self, stream: str, month: Any, index: Any, salt: Any = None) -> tuple[Any, ...]:
         np = self.np
+        word = np.asarray(stream_id(stream), np.uint32)
+        if salt is not None:
+            word = word ^ self._scalar(salt, "i").astype(np.uint32)
         low, high = self.path
         tick = np.asarray(0 if month is None else month, np.uint32)
         block = self._scalar(index, "i").astype(np.uint32)
         counter = (
             low,
             (high << np.uint32(16)) | tick,
-            np.asarray(stream_id(stream), np.uint32),
+            word,
             block,
         )
         return philox4x32(np, counter, self.seed)

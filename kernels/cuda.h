@@ -129,8 +129,16 @@ INLINE void v_store(int* to, I x) { *to = x; }
 #define OB_THREADS 128
 #endif
 #define OB_KERNEL extern "C" __global__ void __launch_bounds__(OB_THREADS) ob_run
+// A row of the grid runs one parameter set. Each array holds those of all, one after another at a pitch.
+#define OB_SCENARIOS , int pitch_P, int pitch_IP, int pitch_C, int pitch_CI, long long pitch_metrics
 // Grid-stride, so that any launch shape computes every path once.
 #define OB_PATHS                                                                            \
+  P += (long long)blockIdx.y * pitch_P;                                                     \
+  IP += (long long)blockIdx.y * pitch_IP;                                                   \
+  C += (long long)blockIdx.y * pitch_C;                                                     \
+  CI += (long long)blockIdx.y * pitch_CI;                                                   \
+  metrics += (long long)blockIdx.y * pitch_metrics;                                         \
+  bad += (long long)blockIdx.y * stride;                                                    \
   for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < count;           \
        i += (long long)gridDim.x * blockDim.x)
 #define OB_PATH_WORD ((word)(first + i))

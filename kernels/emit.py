@@ -85,11 +85,14 @@ class _Emitter:
         stream, monthly = op.attr
         words = [self.name(r) for r in op.results]
         month = f" | (word){self.name(self.program.month)}" if monthly else ""
-        block = op.args[0]
+        block, *salt = op.args
+        word = f"0x{stream:08X}u"
+        if salt:
+            word = f"{word} ^ (word){self.name(salt[0])}"
         index = f"(U){self.name(block)}" if block.varying else f"(word){self.name(block)}"
         self.put(f"U {', '.join(words)};")
         self.put(
-            f"philox(path, high{month}, 0x{stream:08X}u, {index}, key0, key1, {', '.join(words)});",
+            f"philox(path, high{month}, {word}, {index}, key0, key1, {', '.join(words)});",
             op.line,
         )
 
@@ -237,9 +240,16 @@ class _Emitter:
         if p.series:
             self.put("if (series) {")
             self.depth += 1
-            for k, v in enumerate(p.series_values()):
-                at = f"(({month} - 1) * {len(p.series)}LL + {k}) * stride"
-                self.put(f"v_store(series + {at} + i, {self.as_real(v)});")
+            for rows, v in zip(p.series_rows(), p.series_values(), strict=True):
+                row = f"({month} - 1) * {p.row_count()}LL + {rows.start}"
+                if v.length:
+                    element = f"{self.name(v)}[j]"
+                    real = element if v.kind == "f" else f"v_real({element})"
+                    self.put(
+                        f"for (int j = 0; j < {v.length}; ++j) v_store(series + ({row} + j) * stride + i, {real});"
+                    )
+                else:
+                    self.put(f"v_store(series + ({row}) * stride + i, {self.as_real(v)});")
             self.depth -= 1
             self.put("}")
 

@@ -38,8 +38,9 @@ INLINE void philox(U path, word path_and_month, word stream, BLOCK block, word k
 //   P, IP      parameters (IP ends with offset and length of each column in C or CI)
 //   metrics    [metric][stride], series [month][variable][stride] or null, bad [stride]: month of the first
 //              non-finite state, 0 if none
+//   OB_SCENARIOS  what the dialect adds to run several parameter sets in one launch
 #define OB_ARGUMENTS                                                                                       \
   const real *__restrict__ P, const int *__restrict__ IP, const real *__restrict__ C,                      \
       const int *__restrict__ CI, word key0, word key1, unsigned long long first, long long count,         \
       int months, real *__restrict__ metrics, real *__restrict__ series, int *__restrict__ bad,            \
-      long long stride
+      long long stride OB_SCENARIOS

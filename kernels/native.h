@@ -337,6 +337,7 @@ INLINE int s_popcount(word x) { return __builtin_popcount(x); }
 // ---- the loop over paths: whole vectors; arrays are padded to them
 INLINE void v_store(real* to, F x) { memcpy(to, &x, sizeof x); }
 INLINE void v_store(int* to, I x) { memcpy(to, &x, sizeof x); }
+#define OB_SCENARIOS  // a call runs one parameter set: the threads take them in turn
 #define OB_KERNEL extern "C" __attribute__((visibility("default"))) void ob_run
 #define OB_PATHS for (long long i = 0; i < count; i += OB_LANES)
 #define OB_PATH_WORD ((U)(ob_lanes() + (int)(word)(first + i)))

@@ -257,8 +257,8 @@ def _trim(s: Loop | While, needed: set[int]) -> Loop | While:
     )
 
 
-def eliminate(program: Program) -> Program:
-    """Dead code, states that nothing reads included."""
+def eliminate(program: Program, watch: bool = True) -> Program:
+    """Dead code, states that nothing reads included; with ``watch``, float states stay all the same."""
     n = len(program.state)
     keep = set(range(n))
     reported = program.step.outs[n:]
@@ -270,8 +270,8 @@ def eliminate(program: Program) -> Program:
         if grown == alive:
             break
         alive = grown
-    # float states stay even when nobody reports them: a NaN in one of them must be seen
-    alive |= {i for i in keep if program.state[i].kind == "f"}
+    if watch:  # even when nobody reports it: a NaN in a float state must be seen
+        alive |= {i for i in keep if program.state[i].kind == "f"}
     order = sorted(alive)
     step_outs = tuple(program.next_state()[i] for i in order) + reported
     step, needed = _live(Block(program.step.statements, step_outs), set())

@@ -9,6 +9,7 @@ draw leaves all others as they were.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 ROUNDS = 10
@@ -52,19 +53,26 @@ class Draws:
     A name is a stream of its own within its system. ``count`` numbers come at once, as a tuple when more
     than one; four share a block. ``index`` (an integer value) picks one of many blocks of the stream: a
     loan, or the k-th try of a loop. ``draw.once`` draws once per path: the same in every month.
+
+    ``salts``: integer values by stream. A stream that has one is drawn as the stream of id XOR salt: other
+    numbers, independent of its own, or the very same where the salt is 0.
     """
 
-    def __init__(self, xp: Any, system: str, month: Any = None) -> None:
+    def __init__(
+        self, xp: Any, system: str, month: Any = None, salts: Mapping[str, Any] | None = None
+    ) -> None:
         self._xp, self._system, self._month = xp, system, month
+        self._salts = salts or {}
 
     @property
     def once(self) -> Draws:
-        return Draws(self._xp, self._system)
+        return Draws(self._xp, self._system, None, self._salts)
 
     def words(self, name: str, index: Any = 0) -> tuple[Any, Any, Any, Any]:
         """Four 32-bit words."""
+        stream = f"{self._system}.{name}"
         words: tuple[Any, Any, Any, Any] = self._xp.philox(
-            f"{self._system}.{name}", self._month, index
+            stream, self._month, index, self._salts.get(stream)
         )
         return words
 

@@ -120,6 +120,18 @@ class Program:
     def series_values(self) -> tuple[Value, ...]:
         return self.step.outs[len(self.state) + len(self.metrics) :]
 
+    def series_rows(self) -> tuple[slice, ...]:
+        """The rows of the record that each series takes: one, or as many as its array is long."""
+        rows, first = [], 0
+        for v in self.series_values():
+            rows.append(slice(first, first + max(v.length, 1)))
+            first = rows[-1].stop
+        return tuple(rows)
+
+    def row_count(self) -> int:
+        """Rows of the record in a month."""
+        return sum(max(v.length, 1) for v in self.series_values())
+
     def __str__(self) -> str:
         lines = [
             "init:",
@@ -201,7 +213,9 @@ def verify(program: Program) -> Program:
         _need((v.kind, v.length) == (w.kind, w.length), f"state {v} changes its kind to {w}")
     arrays.returned(program.state, program.next_state(), "step")
     for v in program.metric_values() + program.series_values():
-        _need(v.kind in "fi" and not v.length, f"reported value {v} is not a number")
+        _need(v.kind in "fi", f"reported value {v} is not a number")
+    for v in program.metric_values():
+        _need(not v.length, f"metric {v} is an array")
     return program
 
 
@@ -372,6 +386,9 @@ def _verify_op(op: Op, scope: set[int], seen: set[int], program: Program) -> Non
             _fail(f"{op.name} takes plain values")
         if result_kind(op.name, tuple([v.kind for v in op.args])) != op.results[0].kind:
             _fail(f"{op.name}{_names(op.args)} does not give {op.results[0]}")
+    elif op.name == "philox" and len(op.args) == 2:  # with a salt
+        salt = op.args[1]
+        _need(salt.kind == "i" and not salt.varying, "a stream's salt is not one integer")
     else:
         _need(op.name in _FIXED, f"unknown operation {op.name}")
         _need(len(op.args) == _FIXED[op.name], f"{op.name} takes {_FIXED[op.name]} values")

@@ -26,7 +26,11 @@ class TraceError(TypeError):
 
 
 class Model(Protocol):
-    """What the tracer and the backends need of a model. All names are flat, ``system.key``."""
+    """What the tracer and the backends need of a model. All names are flat, ``system.key``.
+
+    A series is a number; where the model also has ``array_series = True`` it may be a per-path array of length L,
+    which then takes L rows of the record (``Program.series_rows``).
+    """
 
     reals: dict[str, float]
     ints: dict[str, int]
@@ -222,6 +226,9 @@ class Tracer(Namespace):
         self.blocks: list[list[Statement]] = []
         self.streams: dict[int, str] = {}
         self.month: Symbol | None = None
+        self.stale: set[int] = (
+            set()
+        )  # arrays that were written over: their storage holds the new one
 
     # ---- values
     def _value(self, kind: str, varying: bool, length: int = 0) -> Value:
@@ -288,14 +295,19 @@ class Tracer(Namespace):
             refuse("a table is read at an integer: write column[xp.to_int(x)]")
         return self._emit("take", (index.value,), column.kind, column.index)[0]
 
-    def philox(self, stream: str, month: Any, index: Any) -> tuple[Symbol, ...]:
+    def philox(self, stream: str, month: Any, index: Any, salt: Any = None) -> tuple[Symbol, ...]:
         number = stream_id(stream)
         if self.streams.setdefault(number, stream) != stream:
             refuse(f"the streams {stream} and {self.streams[number]} collide: rename one draw")
         block = self._symbol(index, "i")
         if block.value.kind != "i":
             refuse("a draw's index is an integer value")
-        return self._emit("philox", (block.value,), "uuuu", (number, month is not None))
+        args = [block.value]
+        if salt is not None:
+            args.append(self._symbol(salt, "i").value)
+            if args[1].kind != "i" or args[1].varying:
+                refuse("a stream's salt is an integer that is the same on every path")
+        return self._emit("philox", tuple(args), "uuuu", (number, month is not None))
 
     def array(self, length: Any, fill: Any = 0.0) -> Symbol:
         """A per-path array of ``length`` numbers, all ``fill``."""
@@ -318,6 +330,7 @@ class Tracer(Namespace):
         index, new = self._check_array(array, i), self._symbol(x, array.value.kind)
         if new.value.kind != array.value.kind:
             refuse("the new element is of another kind than the array")
+        self.stale.add(array.value.id)
         args = (array.value, index.value, new.value)
         return self._emit("set", args, array.value.kind, None, array.value.length)[0]
 
@@ -415,7 +428,9 @@ class Tracer(Namespace):
         return Fields(dict(results), "loop value")
 
     def _carry(self, carry: dict[str, Any]) -> dict[str, Symbol]:
-        return {k: self._symbol(v, kind_of(v)) for k, v in carry.items()}
+        start = {k: self._symbol(v, kind_of(v)) for k, v in carry.items()}
+        self.stale |= {s.value.id for s in start.values() if s.value.length}
+        return start
 
     def _views(self, like: dict[str, Symbol], varying: dict[str, bool]) -> dict[str, Symbol]:
         return {
@@ -450,18 +465,44 @@ def _returned(xp: Tracer, name: str, x: Any, kind: str) -> Symbol:
         raise TraceError(f"{name}: {error}") from None
 
 
-def trace(model: Model, float64: bool) -> Program:
-    """The model's program, verified but not yet optimized."""
-    xp = Tracer(float64)
-    xp.blocks.append([])
-    columns = tuple((k, "f" if c.dtype.kind == "f" else "i") for k, c in model.columns.items())
+def bind(xp: Tracer, model: Model) -> dict[str, Any]:
+    """The model's inputs as symbols: parameters, then columns."""
     inputs: dict[str, Any] = {}
     for i, name in enumerate(model.reals):
         inputs[name] = xp._emit("param", (), "f", i)[0]
     for i, name in enumerate(model.ints):
         inputs[name] = xp._emit("iparam", (), "i", i)[0]
-    for i, (name, kind) in enumerate(columns):
+    for i, (name, kind) in enumerate(_columns(model)):
         inputs[name] = TracedColumn(xp, i, kind)
+    return inputs
+
+
+def _columns(model: Model) -> tuple[tuple[str, str], ...]:
+    return tuple((k, "f" if c.dtype.kind == "f" else "i") for k, c in model.columns.items())
+
+
+def _reported(xp: Tracer, model: Model, seen: dict[str, Any]) -> tuple[Value, ...]:
+    """The metrics and series; TraceError where one is no number, nor an array that may be a series."""
+    names = (*model.metrics, *model.series)
+    values = tuple(_returned(xp, k, seen[k], "f").value for k in names)
+    for at, (name, v) in enumerate(zip(names, values, strict=True)):
+        array = at >= len(model.metrics) and getattr(model, "array_series", False)
+        if v.kind not in "fi" or (v.length and not array):
+            raise TraceError(
+                f"{name}: what is reported is a number: write xp.where(mask, 1.0, 0.0) for a mask"
+            )
+        if v.id in xp.stale:
+            raise TraceError(
+                f"{name}: this array is written over later in the month: report what xp.set or the loop returned"
+            )
+    return values
+
+
+def trace(model: Model, float64: bool) -> Program:
+    """The model's program, verified but not yet optimized."""
+    xp = Tracer(float64)
+    xp.blocks.append([])
+    inputs = bind(xp, model)
     start = {k: _returned(xp, k, x, kind_of(x)) for k, x in model.init(xp, inputs).items()}
     init = Block(tuple(xp.blocks.pop()), _ids(start))
     state = xp._views(start, dict.fromkeys(start, True))
@@ -473,13 +514,8 @@ def trace(model: Model, float64: bool) -> Program:
         outs[name] = _returned(xp, name, new[name], old.value.kind)
         if (outs[name].value.kind, outs[name].value.length) != (old.value.kind, old.value.length):
             raise TraceError(f"{name}: the step returns another kind of value than init")
-    reported = [_returned(xp, k, seen[k], "f") for k in (*model.metrics, *model.series)]
-    for name, s in zip((*model.metrics, *model.series), reported, strict=True):
-        if s.value.kind not in "fi" or s.value.length:
-            raise TraceError(
-                f"{name}: what is reported is a number: write xp.where(mask, 1.0, 0.0) for a mask"
-            )
-    step = Block(tuple(xp.blocks.pop()), _ids(outs) + tuple(s.value for s in reported))
+    reported = _reported(xp, model, seen)
+    step = Block(tuple(xp.blocks.pop()), _ids(outs) + reported)
     program = Program(
         init=init,
         step=step,
@@ -490,7 +526,7 @@ def trace(model: Model, float64: bool) -> Program:
         series=tuple(model.series),
         reals=tuple(model.reals),
         ints=tuple(model.ints),
-        columns=columns,
+        columns=_columns(model),
         streams=tuple((name, number) for number, name in xp.streams.items()),
     )
     try:

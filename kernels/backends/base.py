@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,11 +24,16 @@ class BackendError(RuntimeError):
     """A backend cannot be used here; the message says why and what would help."""
 
 
+class OutOfMemory(BackendError):
+    """A launch does not fit in the device's memory; a smaller one may."""
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """What a kernel gives for a range of paths.
 
-    metrics: (metrics, paths) values after the last month. series: (months, variables, paths) or None.
+    metrics: (metrics, paths) values after the last month. series: (months, rows, paths) or None; a series has
+    one row, or those that its program's ``series_rows`` give it.
     bad: (paths,) the month of the first non-finite state, 0 where there was none.
     """
 
@@ -68,6 +74,45 @@ def pack(program: Program, model: Model, dtype: str) -> Packed:
     )
 
 
+def pack_many(program: Program, models: Sequence[Model], dtype: str) -> tuple[NDArray[Any], ...]:
+    """The inputs of several models of one program: as ``Packed``, each array (models, pitch), padded with zeros."""
+    packed = [pack(program, model, dtype) for model in models]
+    return (
+        _stack([p.reals for p in packed]),
+        _stack([p.ints for p in packed]),
+        _stack([p.column_reals for p in packed]),
+        _stack([p.column_ints for p in packed]),
+    )
+
+
+def _stack(rows: list[NDArray[Any]]) -> NDArray[Any]:
+    made = np.zeros((len(rows), max(map(len, rows))), rows[0].dtype)
+    for to, row in zip(made, rows, strict=True):
+        to[: len(row)] = row
+    return made
+
+
+def check_same(program: Program, models: Sequence[Model]) -> None:
+    """Raise BackendError where a model is not one of this program: its inputs or metrics have other names.
+
+    Columns may differ in length.
+    """
+    for number, model in enumerate(models):
+        columns = tuple((k, "f" if c.dtype.kind == "f" else "i") for k, c in model.columns.items())
+        for what, has, wanted in (
+            ("parameters", tuple(model.reals), program.reals),
+            ("whole numbers", tuple(model.ints), program.ints),
+            ("columns", columns, program.columns),
+            ("metrics", tuple(model.metrics), program.metrics),
+        ):
+            if has != wanted:
+                differ = [str(x) for x in (*wanted, *has) if (x in wanted) != (x in has)]
+                raise BackendError(
+                    f"model {number} of {len(models)}: its {what} are not those of the program that it should "
+                    f"share: {', '.join(differ[:3]) or 'another order'}"
+                )
+
+
 class Kernel(Protocol):
     """A compiled model. ``seconds`` holds what compiling cost; ``stamp`` says with what it was made."""
 
@@ -77,6 +122,15 @@ class Kernel(Protocol):
     def run(
         self, model: Model, seed: int, first: int, count: int, months: int, series: bool
     ) -> Output: ...
+
+    def run_many(
+        self, models: Sequence[Model], seed: int, first: int, count: int, months: int
+    ) -> list[Output]:
+        """The same paths of several models of this program, that is several sets of its inputs; no series.
+
+        Each output is that of ``run``. Raises BackendError where a model's inputs have other names.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

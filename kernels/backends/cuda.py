@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,10 +11,12 @@ from .. import cache
 from ..emit import emit, source
 from ..program import Program
 from ..trace import Model
-from .base import BackendError, Output, Status, pack
+from .base import BackendError, Output, Status, check_same, pack_many
 
 INSTALL = "pip install 'overbuilt[cuda]' (CUDA 13), or cupy-cuda12x for a CUDA 12 driver"
 THREADS = 128
+LAUNCH_BYTES = 1 << 30  # of results on the device, for several parameter sets in one launch
+GRID_ROWS = 65_535  # what the device allows
 # No fast math: NaN must survive, and a CPU must be able to check a result. Contraction is as on the CPU.
 # CuPy adds -ftz=true (float32 subnormals become zero) and --device-as-default-execution-space.
 FLAGS = ("-std=c++17", "--fmad=true", f"-DOB_THREADS={THREADS}")
@@ -61,37 +63,57 @@ class CudaKernel:
             "registers": str(self._kernel.num_regs),
             "local_bytes": str(self._kernel.local_size_bytes),
         }
-        self._inputs: tuple[Any, tuple[Any, ...]] | None = None
 
     def run(
         self, model: Model, seed: int, first: int, count: int, months: int, series: bool
     ) -> Output:
+        return self._launch([model], seed, first, count, months, series)[0]
+
+    def run_many(
+        self, models: Sequence[Model], seed: int, first: int, count: int, months: int
+    ) -> list[Output]:
+        check_same(self.program, models)
+        each = count * (len(self.program.metrics) * np.dtype(self.dtype).itemsize + 4)
+        most = max(1, min(LAUNCH_BYTES // each, GRID_ROWS))
+        return [
+            output
+            for at in range(0, len(models), most)
+            for output in self._launch(models[at : at + most], seed, first, count, months, False)
+        ]
+
+    def _launch(
+        self,
+        models: Sequence[Model],
+        seed: int,
+        first: int,
+        count: int,
+        months: int,
+        series: bool,
+    ) -> list[Output]:
+        """One launch, a row of the grid for each model; series only of a single one."""
         import cupy
 
-        inputs = self._on_device(cupy, model)
-        metrics = cupy.empty((len(model.metrics), count), self.dtype)
-        record = cupy.empty((months, len(model.series), count), self.dtype) if series else None
-        bad = cupy.empty(count, cupy.int32)
+        inputs = [cupy.asarray(a) for a in pack_many(self.program, models, self.dtype)]
+        names = self.program.metrics
+        metrics = cupy.empty((len(models), len(names), count), self.dtype)
+        rows = self.program.row_count()
+        record = cupy.empty((months, rows, count), self.dtype) if series else None
+        bad = cupy.empty((len(models), count), cupy.int32)
         blocks = min(-(-count // THREADS), self._processors * 64)
         self._kernel(
-            (blocks,),
+            (blocks, len(models)),
             (THREADS,),
             (
                 *inputs, np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32), np.uint64(first),
                 np.int64(count), np.int32(months), metrics, record if record is not None else np.uint64(0),
-                bad, np.int64(count),
+                bad, np.int64(count), *(np.int32(a.shape[1]) for a in inputs), np.int64(len(names) * count),
             ),
         )  # fmt: skip
-        return Output(
-            cupy.asnumpy(metrics),
-            None if record is None else cupy.asnumpy(record),
-            cupy.asnumpy(bad),
-        )
-
-    def _on_device(self, cupy: Any, model: Model) -> tuple[Any, ...]:
-        packed = pack(self.program, model, self.dtype)
-        host = (packed.reals, packed.ints, packed.column_reals, packed.column_ints)
-        return tuple(cupy.asarray(a) for a in host)
+        on_host = None if record is None else cupy.asnumpy(record)
+        return [
+            Output(values, on_host, months_)
+            for values, months_ in zip(cupy.asnumpy(metrics), cupy.asnumpy(bad), strict=True)
+        ]
 
 
 def compile(model: Model, program: Program, dtype: str) -> CudaKernel:

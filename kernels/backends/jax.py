@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..arrays import ArrayColumn, ArrayNamespace
 from ..namespace import Fields
 from ..program import Program
 from ..trace import Model
-from .base import BackendError, Output, Status, path_words, thread_count
+from .base import BackendError, Output, Status, check_same, path_words, thread_count
 
 INSTALL = "pip install 'overbuilt[jax]'"
 # One noisy run each of 512, 2048 and 8192: bench/trio.py's `each` ran fastest with this, while `base` was
@@ -183,6 +183,13 @@ class JaxKernel:
         record = np.concatenate([p[2] for p in parts], axis=-1) if series else None
         return Output(metrics, record, bad)
 
+    def run_many(
+        self, models: Sequence[Model], seed: int, first: int, count: int, months: int
+    ) -> list[Output]:
+        # the values are arguments of the jitted function: it is compiled once, for columns of one length
+        check_same(self.program, models)
+        return [self.run(model, seed, first, count, months, False) for model in models]
+
     def _inputs(self, model: Model) -> dict[str, Any]:
         real = np.float64 if self.dtype == "float64" else np.float32
         flat: dict[str, Any] = {k: real(v) for k, v in model.reals.items()}
@@ -231,8 +238,11 @@ class JaxKernel:
                         end &= jnp.isfinite(v).all(axis=0)
                 ok &= (month < last) | end
                 bad = jnp.where((bad == 0) & ~ok, month, bad)
-                row = [xp.full(seen[k]).astype(real) for k in model.series] if series else []
-                return (state, bad, got), jnp.stack(row) if row else jnp.zeros((0, xp.paths), real)
+                rows = [
+                    jnp.atleast_2d(xp.full(seen[k])).astype(real) for k in model.series if series
+                ]
+                record = jnp.concatenate(rows) if rows else jnp.zeros((0, xp.paths), real)
+                return (state, bad, got), record
 
             start = (state, bad, metrics)
             if series:

@@ -15,6 +15,7 @@ import shlex
 import shutil
 import subprocess
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache as memoize
 from pathlib import Path
@@ -25,7 +26,7 @@ from .. import cache
 from ..emit import emit, source
 from ..program import Op, Program, walk
 from ..trace import Model
-from .base import BackendError, Output, Status, pack, thread_count
+from .base import BackendError, Output, Status, check_same, pack, thread_count
 
 # Never -ffast-math or its parts -ffinite-math-only, -fassociative-math, -fno-signed-zeros: each of them
 # hides NaN or breaks a result.
@@ -163,44 +164,85 @@ class NativeKernel:
     def run(
         self, model: Model, seed: int, first: int, count: int, months: int, series: bool
     ) -> Output:
+        return self._launch([model], seed, first, count, months, series)[0]
+
+    def run_many(
+        self, models: Sequence[Model], seed: int, first: int, count: int, months: int
+    ) -> list[Output]:
+        check_same(self.program, models)
+        return self._launch(models, seed, first, count, months, series=False)
+
+    def _launch(
+        self,
+        models: Sequence[Model],
+        seed: int,
+        first: int,
+        count: int,
+        months: int,
+        series: bool,
+    ) -> list[Output]:
+        """One pass of the threads over all chunks of all models."""
         below = (1 << 32) - (first & 0xFFFFFFFF)
         if below < count:  # a vector has one high word for all its paths
             parts = (
-                self.run(model, seed, first, below, months, series),
-                self.run(model, seed, first + below, count - below, months, series),
+                self._launch(models, seed, first, below, months, series),
+                self._launch(models, seed, first + below, count - below, months, series),
             )
-            return Output(
-                np.concatenate([p.metrics for p in parts], axis=1),
-                np.concatenate([p.series for p in parts if p.series is not None], axis=2)
-                if series
-                else None,
-                np.concatenate([p.bad for p in parts]),
-            )
-        packed = pack(self.program, model, self.dtype)
-        stride = -(-count // PAD) * PAD
-        metrics = np.empty((len(model.metrics), stride), self.dtype)
-        record = np.empty((months, len(model.series), stride), self.dtype) if series else None
-        bad = np.empty(stride, np.int32)
-        item = metrics.itemsize
-        inputs = [
-            a.ctypes.data
-            for a in (packed.reals, packed.ints, packed.column_reals, packed.column_ints)
-        ]
+            return [_joined(a, b) for a, b in zip(*parts, strict=True)]
+        runs = [_Run(self, model, count, months, series) for model in models]
 
-        def one(at: int) -> None:
+        def one(job: tuple[_Run, int]) -> None:
+            run, at = job
             self._run(
-                *inputs, seed & 0xFFFFFFFF, seed >> 32, first + at, min(self.chunk, count - at), months,
-                metrics.ctypes.data + at * item,
-                record.ctypes.data + at * item if record is not None else None,
-                bad.ctypes.data + at * 4, stride,
+                *run.inputs, seed & 0xFFFFFFFF, seed >> 32, first + at, min(self.chunk, count - at), months,
+                *run.outputs(at), run.stride,
             )  # fmt: skip
 
-        starts = range(0, count, self.chunk)
-        for _ in self._pool.map(one, starts):
+        jobs = ((run, at) for run in runs for at in range(0, count, self.chunk))
+        for _ in self._pool.map(one, jobs):
             pass
-        return Output(
-            metrics[:, :count], None if record is None else record[:, :, :count], bad[:count]
+        return [run.output() for run in runs]
+
+
+class _Run:
+    """A model's inputs and outputs in memory, while threads compute it."""
+
+    def __init__(
+        self, kernel: NativeKernel, model: Model, count: int, months: int, series: bool
+    ) -> None:
+        program, dtype = kernel.program, kernel.dtype
+        self.count, self.stride = count, -(-count // PAD) * PAD
+        self.packed = pack(program, model, dtype)
+        self.metrics = np.empty((len(model.metrics), self.stride), dtype)
+        self.record = (
+            np.empty((months, program.row_count(), self.stride), dtype) if series else None
         )
+        self.bad = np.empty(self.stride, np.int32)
+        p = self.packed
+        self.inputs = [a.ctypes.data for a in (p.reals, p.ints, p.column_reals, p.column_ints)]
+
+    def outputs(self, at: int) -> tuple[int, int | None, int]:
+        """Where metrics, series and bad months of the paths from ``at`` on go."""
+        bytes_ = at * self.metrics.itemsize
+        return (
+            self.metrics.ctypes.data + bytes_,
+            None if self.record is None else self.record.ctypes.data + bytes_,
+            self.bad.ctypes.data + at * self.bad.itemsize,
+        )
+
+    def output(self) -> Output:
+        n = self.count
+        record = None if self.record is None else self.record[:, :, :n]
+        return Output(self.metrics[:, :n], record, self.bad[:n])
+
+
+def _joined(a: Output, b: Output) -> Output:
+    series = [o.series for o in (a, b) if o.series is not None]
+    return Output(
+        np.concatenate([a.metrics, b.metrics], axis=1),
+        np.concatenate(series, axis=2) if series else None,
+        np.concatenate([a.bad, b.bad]),
+    )
 
 
 def _stack_bytes(program: Program) -> int:

@@ -5,6 +5,7 @@ A ``breakpoint()`` in a model's step stops here with whole arrays to look at.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from ..arrays import ArrayColumn, ArrayNamespace
 from ..program import Program
 from ..trace import Model
-from .base import BackendError, Output, Status, path_words
+from .base import BackendError, Output, Status, check_same, path_words
 
 CHUNK = 4096  # paths at a time: the month's arrays stay in the cache
 
@@ -43,13 +44,20 @@ class NumpyKernel:
             np.concatenate([p.bad for p in parts]),
         )
 
+    def run_many(
+        self, models: Sequence[Model], seed: int, first: int, count: int, months: int
+    ) -> list[Output]:
+        check_same(self.program, models)
+        return [self.run(model, seed, first, count, months, False) for model in models]
+
     def _chunk(
         self, model: Model, seed: int, first: int, count: int, months: int, series: bool
     ) -> Output:
         real = np.float64 if self.dtype == "float64" else np.float32
         xp = ArrayNamespace(np, self.dtype == "float64", path_words(first, count), seed)
         inputs = bind(model, xp, real)
-        record = np.empty((months, len(model.series), count), real) if series else None
+        rows = self.program.series_rows()
+        record = np.empty((months, self.program.row_count(), count), real) if series else None
         bad = np.zeros(count, np.int32)
         with np.errstate(all="ignore"):
             state = {k: xp.full(v) for k, v in model.init(xp, inputs).items()}
@@ -68,8 +76,8 @@ class NumpyKernel:
                 for v in reals:
                     bad[(bad == 0) & ~np.isfinite(v)] = month
                 if record is not None:
-                    for j, name in enumerate(model.series):
-                        record[month - 1, j] = seen[name]
+                    for at, name in zip(rows, model.series, strict=True):
+                        record[month - 1, at] = seen[name]
             metrics = np.stack([xp.full(seen[k]).astype(real) for k in model.metrics])
         return Output(metrics, record, bad)
 
