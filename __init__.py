@@ -12,15 +12,27 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .engine.attribution import attribute
+    from .engine.compare import compare
+    from .engine.replay import replay
     from .engine.result import Result
+    from .engine.run_store import load_run
     from .engine.scenario import Scenario, load, shipped
+    from .engine.sensitivity import sensitivity
     from .engine.simulate import simulate
     from .engine.system import DT, Economy, Row, System, output, parameter, rows, setting
     from .engine.validate import ConfigError
+    from .engine.verify import verify
     from .kernels.backends.base import BackendError
     from .kernels.trace import TraceError
 
 _WHERE = {
+    "attribute": "engine.attribution",
+    "compare": "engine.compare",
+    "replay": "engine.replay",
+    "load_run": "engine.run_store",
+    "sensitivity": "engine.sensitivity",
+    "verify": "engine.verify",
     "Result": "engine.result",
     "Scenario": "engine.scenario",
     "load": "engine.scenario",
@@ -49,13 +61,19 @@ __all__ = [
     "Scenario",
     "System",
     "TraceError",
+    "attribute",
+    "compare",
     "load",
+    "load_run",
     "output",
     "parameter",
+    "replay",
     "rows",
+    "sensitivity",
     "setting",
     "shipped",
     "simulate",
+    "verify",
 ]
 
 

@@ -7,7 +7,7 @@ import os
 import click
 
 from . import __version__
-from .engine.commands import attribution, check, claims, explain, replay, run
+from .engine.commands import attribution, check, claims, compare, explain, replay, run
 
 
 class _Commands(click.Group):
@@ -15,6 +15,18 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Memory may end anywhere, in an import too: that is one line, not a traceback."""
+        try:
+            return super().invoke(ctx)
+        except MemoryError:
+            click.echo("error: out of memory; it needs a few hundred MiB, however many the paths", err=True)
+        except ImportError as error:
+            if "failed to map segment" not in str(error):
+                raise
+            click.echo(f"error: out of memory: a library cannot be loaded ({error})", err=True)
+        raise SystemExit(1)
 
 
 @click.group(
@@ -38,6 +50,7 @@ for _command in (
     run.run,
     claims.claims,
     replay.replay,
+    compare.compare,
     attribution.attribution,
     explain.explain,
     check.sanity,

@@ -9,6 +9,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .metric import Metric
 from .proportions import wilson
@@ -69,10 +70,10 @@ def mean(m: Metric, level: float = LEVEL) -> Estimate:
         return Estimate(value, value, value, 0.0, level, "no spread", 0.0)
     if not math.isfinite(m.kurtosis()):
         return unknown(value, level, "no fourth moment")
-    return _of_mean(value, sd / math.sqrt(n), m.skew(), m.kurtosis(), n, level, "normal, for skew")
+    return of_mean(value, sd / math.sqrt(n), m.skew(), m.kurtosis(), n, level, "normal, for skew")
 
 
-def _of_mean(
+def of_mean(
     value: float, se: float, skew: float, kurtosis: float, n: int, level: float, how: str
 ) -> Estimate:
     """The interval of a mean of n values of such a skew and kurtosis.
@@ -105,15 +106,37 @@ def _t_of(level: float, freedom: float) -> float:
 
 
 def sd(m: Metric, level: float = LEVEL) -> Estimate:
-    """The standard deviation: Var(s^2) = sigma^4 (kurtosis - 1) / n, and the interval of its logarithm."""
-    value, kurtosis = m.sd(), m.kurtosis()
+    """The standard deviation: the root of the interval of the mean of (x - mean)^2, corrected for its skewness.
+
+    Var(s^2) = sigma^4 (kurtosis - 1) / n. Where a law has no fourth moment (Student's t with 4 degrees of freedom,
+    or fewer) no interval covers what it says.
+    """
+    value, kurtosis, n = m.sd(), m.kurtosis(), m.count
     if value == 0:
-        return Estimate(0.0, 0.0, 0.0, 0.0, level, "no spread")
+        return Estimate(0.0, 0.0, 0.0, 0.0, level, "no spread", 0.0)
     if not math.isfinite(kurtosis):
-        return unknown(value, level, "no fourth moment")
-    se = value / 2.0 * math.sqrt(max(kurtosis - 1.0, 0.0) / m.count)
-    factor = math.exp(z_of(level) * se / value)
-    return Estimate(value, value / factor, value * factor, se, level, "delta method")
+        return unknown(value, level, "no fourth moment" if n > 1 else "one path")
+    se = value * value * math.sqrt(max(kurtosis - 1.0, 0.0) / n)
+    values, counts = m.worst(1.0)
+    _, skew, wide = _shape((values - m.mean()) ** 2, counts, n)
+    e = of_mean(value * value, se, skew, wide, n, level, "delta method, for skew")
+    low, high = math.sqrt(max(e.low, 0.0)), math.sqrt(max(e.high, 0.0))
+    return Estimate(value, low, high, se / (2.0 * value), level, e.how, e.freedom)
+
+
+def _shape(
+    values: NDArray[np.float64], counts: NDArray[np.float64], n: int
+) -> tuple[float, float, float]:
+    """Deviation, skew and kurtosis of n values: those given are not negative, all others are 0."""
+    top = float(values.max())
+    x = values / top if 0.0 < top < math.inf else np.zeros(1)
+    m1, m2, m3, m4 = (math.fsum(counts * x**k) / n for k in (1, 2, 3, 4))
+    variance = m2 - m1 * m1
+    if not variance > 0.0:
+        return 0.0, 0.0, 3.0
+    skew = (m3 - 3.0 * m1 * m2 + 2.0 * m1**3) / variance**1.5
+    kurtosis = (m4 - 4.0 * m1 * m3 + 6.0 * m1 * m1 * m2 - 3.0 * m1**4) / variance**2
+    return top * math.sqrt(variance), skew, kurtosis
 
 
 # ---- quantiles
@@ -129,10 +152,11 @@ def quantile_ranks(n: int, q: float, level: float = LEVEL) -> tuple[int, int]:
     alpha = (1.0 - level) / 2.0
     spread = math.sqrt(n * q * (1.0 - q))
     reach = max(8.0 * spread, 40.0)
+    start, end = int(n * q - reach), int(n * q + reach)
     # r: the largest with P(Bin <= r - 1) <= alpha; s: the smallest with P(Bin >= s) <= alpha
-    low = _first(lambda k: bdtr(k, n, q) > alpha, int(n * q - reach), int(n * q + reach))
-    high = _first(lambda k: bdtrc(k - 1, n, q) <= alpha, int(n * q - reach), int(n * q + reach))
-    return max(min(low, n), 0), max(min(high, n + 1), 1)
+    low = _first(lambda k: bdtr(k, n, q) > alpha, start, min(end, n))
+    high = _first(lambda k: bdtrc(k - 1, n, q) <= alpha, start, min(end, n + 1))
+    return max(low, 0), max(high, 1)
 
 
 def _first(holds: Any, low: int, high: int) -> int:
@@ -173,16 +197,11 @@ def expected_shortfall(m: Metric, q: float, level: float = LEVEL) -> Estimate:
     if n * share < FEWEST:
         return unknown(value, level, f"fewer than {FEWEST} values beyond")
     values, counts = m.worst(share, upper)
-    excess = np.abs(values - values[-1])
-    top = float(excess.max())
-    if not 0 < top < math.inf:
+    spread, skew, kurtosis = _shape(np.abs(values - values[-1]), counts, n)
+    if spread == 0:
         return Estimate(value, value, value, 0.0, level, "no spread beyond", 0.0)
-    m1, m2, m3, m4 = (math.fsum(counts * (excess / top) ** k) / n for k in (1, 2, 3, 4))
-    variance = m2 - m1 * m1
-    skew = (m3 - 3.0 * m1 * m2 + 2.0 * m1**3) / variance**1.5
-    kurtosis = (m4 - 4.0 * m1 * m3 + 6.0 * m1 * m1 * m2 - 3.0 * m1**4) / variance**2
-    se = top * math.sqrt(variance / n) / share
-    return _of_mean(value, se, skew if upper else -skew, kurtosis, n, level, "asymptotic, for skew")
+    se = spread / math.sqrt(n) / share
+    return of_mean(value, se, skew if upper else -skew, kurtosis, n, level, "asymptotic, for skew")
 
 
 # ---- probabilities
