@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .engine.scenario import Scenario, load, shipped
     from .engine.sensitivity import sensitivity
     from .engine.simulate import simulate
+    from .engine.sobol import sobol
     from .engine.system import DT, Economy, Row, System, output, parameter, rows, setting
     from .engine.validate import ConfigError
     from .engine.verify import verify
@@ -32,6 +33,7 @@ _WHERE = {
     "replay": "engine.replay",
     "load_run": "engine.run_store",
     "sensitivity": "engine.sensitivity",
+    "sobol": "engine.sobol",
     "verify": "engine.verify",
     "Result": "engine.result",
     "Scenario": "engine.scenario",
@@ -73,6 +75,7 @@ __all__ = [
     "setting",
     "shipped",
     "simulate",
+    "sobol",
     "verify",
 ]
 

@@ -7,7 +7,7 @@ import os
 import click
 
 from . import __version__
-from .engine.commands import attribution, check, claims, compare, explain, replay, run
+from .engine.commands import attribution, check, claims, compare, explain, replay, run, sensitivity
 
 
 class _Commands(click.Group):
@@ -51,6 +51,7 @@ for _command in (
     claims.claims,
     replay.replay,
     compare.compare,
+    sensitivity.sensitivity,
     attribution.attribution,
     explain.explain,
     check.sanity,

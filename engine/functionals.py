@@ -52,9 +52,10 @@ class Functional:
             return float(np.partition(x, k)[k])
         if self.kind == "es":
             return _shortfall(x, self.level)
-        return float(self._holds(x).mean())
+        return float(self.holds(x).mean())
 
-    def _holds(self, x: Array) -> NDArray[np.bool_]:
+    def holds(self, x: Array) -> NDArray[np.bool_]:
+        """By path, whether the event of a probability happened."""
         compare: dict[str, Any] = {
             ">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal,
         }  # fmt: skip
@@ -99,7 +100,7 @@ class Functional:
         if self.kind == "es":
             return self._influence_of_shortfall(x, law)
         if self.kind == "probability":
-            held = self._holds(x).astype(np.float64)
+            held = self.holds(x).astype(np.float64)
             share = held.mean() if metric is None else metric.probability(self.sign, self.threshold)
             return held - share
         raise ConfigError(
