@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -94,5 +95,8 @@ class Histogram:
 
 
 def rank_of(level: float, total: int) -> int:
-    """The rank of a quantile: ceil(n q), from 1 to n (definition 1 of Hyndman and Fan 1996)."""
-    return min(max(math.ceil(total * level), 1), total)
+    """The rank of a quantile: ceil(n q), from 1 to n (definition 1 of Hyndman and Fan 1996).
+
+    Of the level as it is written: 0.07 of 100 is 7, though the product of the floats is above.
+    """
+    return min(max(math.ceil(Fraction(repr(float(level))) * total), 1), total)

@@ -33,6 +33,7 @@ class Moments:
     sums: dict[str, ExactSum] = field(
         default_factory=lambda: {name: ExactSum() for name in _PRODUCTS}
     )
+    _known: dict[int, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def add(self, values: NDArray[Any]) -> None:
         """Add a block."""
@@ -43,12 +44,14 @@ class Moments:
             square = wide * wide
             own = {"n": n, "s2": float(square.sum())}
             own |= {"s3": float((square * wide).sum()), "s4": float((square * square).sum())}
+        self._known.clear()
         self.count += n
         for name, (which, power) in _PRODUCTS.items():
             self.sums[name].add(own[which], *[centre] * power)
 
     def merge(self, other: Moments) -> None:
         """Add the blocks of another."""
+        self._known.clear()
         self.count += other.count
         for name, total in other.sums.items():
             self.sums[name].merge(total)
@@ -62,6 +65,11 @@ class Moments:
 
     def central(self, power: int) -> float:
         """The mean of (x - mean)^power, for a power of 2, 3 or 4; NaN where a float could not hold it."""
+        if power not in self._known:
+            self._known[power] = self._central(power)
+        return self._known[power]
+
+    def _central(self, power: int) -> float:
         needed = {
             2: ("nc", "ncc", "s2"),
             3: ("nccc", "s2c", "s3"),

@@ -36,7 +36,9 @@ def _float(x: float | None) -> float:
 
 
 def _arm(x: float | None) -> str:
-    return "-" if x is None else f"±{number(x, 3)}"
+    if x is None:
+        return "-"
+    return f"±{number(x, 3)}" if x >= 0.01 or x == 0.0 else f"±{x:.3g}"
 
 
 def _needs(row: dict[str, Any]) -> str:
