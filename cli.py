@@ -7,7 +7,19 @@ import os
 import click
 
 from . import __version__
-from .engine.commands import attribution, check, claims, compare, explain, replay, run, sensitivity
+from .engine.commands import (
+    attribution,
+    check,
+    claims,
+    compare,
+    explain,
+    replay,
+    run,
+    runs,
+    schema,
+    sensitivity,
+    verify,
+)
 
 
 class _Commands(click.Group):
@@ -21,7 +33,9 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except MemoryError:
-            click.echo("error: out of memory; it needs a few hundred MiB, however many the paths", err=True)
+            click.echo(
+                "error: out of memory; it needs a few hundred MiB, however many the paths", err=True
+            )
         except ImportError as error:
             if "failed to map segment" not in str(error):
                 raise
@@ -48,14 +62,19 @@ def main() -> None:
 
 for _command in (
     run.run,
+    runs.runs,
+    runs.show,
+    runs.merge,
     claims.claims,
     replay.replay,
+    verify.verify,
     compare.compare,
     sensitivity.sensitivity,
     attribution.attribution,
     explain.explain,
     check.sanity,
     check.check,
+    schema.schema,
     explain.backends,
 ):
     main.add_command(_command)

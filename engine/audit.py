@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,22 @@ class AuditResult:
     @property
     def holds(self) -> bool:
         return not self.counts
+
+    def as_json(self) -> dict[str, Any]:
+        """What ``--format json`` prints; a gap that is no number is null."""
+        return {
+            "paths": self.paths,
+            "months": self.months,
+            "seed": self.seed,
+            "identities": self.identities,
+            "checks": self.checks,
+            "holds": self.holds,
+            "counts": self.counts,
+            "violations": [
+                asdict(v) | {"size": v.size if np.isfinite(v.size) else None}
+                for v in self.violations
+            ],
+        }
 
     def add(
         self, identity: str, rows: Sequence[str], first: int, month: int, gap: Array, bad: Any

@@ -185,6 +185,15 @@ def _rect(at: tuple[float, float], size: tuple[float, float], round: float, look
     return f'<rect {place} rx="{round:.1f}" {look}/>'
 
 
+def graph_json(model: Model) -> dict[str, dict[str, dict[str, list[str]]]]:
+    """The same by reader, then writer: the variables that are read of this month, and of last month."""
+    traffic = observe(as_economy(model))
+    return {
+        reader: {"this_month": dict(t.above), "last_month": dict(t.below)}
+        for reader, t in traffic.items()
+    }
+
+
 def graph_text(model: Model) -> str:
     """The same for a terminal: a matrix of who reads whom, then the variables; 100 columns."""
     economy = as_economy(model)

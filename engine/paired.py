@@ -60,7 +60,7 @@ def _of_probability(
     per_path: Array,
 ) -> Change:
     """From the paths that gained the event and those that lost it: exact where they are few."""
-    here, there = f._holds(after), f._holds(before)
+    here, there = f.holds(after), f.holds(before)
     gained, lost = int(np.count_nonzero(here & ~there)), int(np.count_nonzero(there & ~here))
     n = len(here)
     low, high = paired_interval(gained, lost, n)

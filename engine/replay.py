@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
@@ -250,7 +249,7 @@ def replay(
     Arguments and errors as of ``replayer``; the path is a number from 0 to 2^48 - 1, and of a run one that it has.
     """
     if isinstance(model, Result):
-        check_path(path, model.path_count)
+        check_path(path, model.last_path + 1)
     else:
         check_path(path)
     return replayer(model, seed=seed, backend=backend, dtype=dtype, months=months).path(path)
@@ -321,6 +320,7 @@ def write_table(replayed: list[Replayed], path: str) -> None:
     """All months of all paths as CSV or Parquet, each with its path, month and date; whole or not at all."""
     import pandas as pd
 
+    from .export import write_csv
     from .run_store import write_whole
 
     parts = []
@@ -331,7 +331,7 @@ def write_table(replayed: list[Replayed], path: str) -> None:
         parts.append(table)
     whole = pd.concat(parts, ignore_index=True)
     write: Callable[[str], Any] = (
-        (lambda p: whole.to_csv(p, index=False))
+        (lambda p: write_csv(whole, p))
         if path.endswith(".csv")
         else (lambda p: _write_parquet(whole, replayed[0], p))
     )
@@ -342,8 +342,15 @@ def _write_parquet(table: pd.DataFrame, r: Replayed, path: str) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from .export import described
+
     made = pa.Table.from_pandas(table, preserve_index=False)
     how = {"scenario": r.name, "seed": str(r.seed), "backend": r.backend, "dtype": r.dtype}
-    meta = {**how, "units": json.dumps(r.units)}
-    found = {**(made.schema.metadata or {}), **{k.encode(): v.encode() for k, v in meta.items()}}
-    pq.write_table(made.replace_schema_metadata(found), path)
+    pq.write_table(described(made, _COLUMNS, how, r.units), path)
+
+
+_COLUMNS = {
+    "path": {"unit": "1", "doc": "number of the path"},
+    "month": {"unit": "month", "doc": "0 before the first"},
+    "date": {"doc": "year and month"},
+}

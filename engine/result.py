@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from .convergence import Drift, drifts
 from .estimate import Estimate
 from .functionals import FORMS, Functional, parse_functional, parse_quantity
+from .limits import Verdict, judge, limits_of
+from .path_ranges import Range, ranges_of
 from .statistics import Statistics
 from .validate import ConfigError, shown
 
@@ -64,10 +66,21 @@ class Result:
     """Where it was loaded from."""
     identity: dict[str, Any] = field(default_factory=dict, repr=False)
     """Everything that the run's bytes hang on."""
-    used: list[dict[str, Any]] = field(default_factory=list)
-    """Which backend gave which paths, where it was more than one."""
+    lost: list[str] = field(default_factory=list)
+    """A line for each backend that failed in the middle, where another went on; see ``used``."""
+    failure: str = ""
+    """Why the run failed: too many paths with a non-finite state, or any where none is borne; empty where it did not."""
+    bad_policy: dict[str, Any] = field(default_factory=dict)
+    """What was to be done about them, as ``on_bad_path`` and ``max_bad``."""
+    name_bad: Callable[[], list[dict[str, Any]]] | None = field(default=None, repr=False)
+    """Finds the variables of ``quarantined``; None where they were found before, or are not to be."""
+    stored_bad: list[dict[str, Any]] = field(default_factory=list, repr=False)
     damage: list[str] = field(default_factory=list)
-    """Checkpoints that were found damaged when the run was resumed."""
+    """Checkpoints that were found damaged when the run was resumed, or could not be written."""
+    cluster: dict[str, Any] | None = None
+    """Which cluster computed it: its name, workers, hosts, and notes about workers that failed."""
+    unsaved: str = ""
+    """Why the run's folder could not be written in the end; empty where it was."""
 
     @cached_property
     def digest(self) -> str:
@@ -83,9 +96,53 @@ class Result:
     def bad_count(self) -> int:
         return self.statistics.bad_count
 
+    @cached_property
+    def quarantined(self) -> list[dict[str, Any]]:
+        """The first ten of them, with the variable that began it: path, month, variable, since (see quarantine)."""
+        if self.stored_bad or not self.bad_count:
+            return self.stored_bad
+        if self.name_bad is not None:
+            return self.name_bad()
+        unknown = {"variable": None, "since": None}
+        return [{"path": p, "month": m} | unknown for p, m in list(self.bad_paths.items())[:10]]
+
+    @property
+    def paths_wanted(self) -> int:
+        """The paths of the whole run, of which this may be a part."""
+        return int(self.identity.get("paths_wanted", self.path_count))
+
+    @property
+    def ranges(self) -> list[Range]:
+        """The paths that it has, first and last of each stretch."""
+        return ranges_of(self.statistics.hashes, self.paths_wanted)
+
+    @property
+    def last_path(self) -> int:
+        """The number of its last path; -1 where it has none."""
+        return self.ranges[-1][1] if self.ranges else -1
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it was asked for a range of the paths, or merged of some: it may lack any."""
+        asked = self.identity.get("range") is not None
+        return asked or len(self.ranges) > 1 or any(first for first, _ in self.ranges)
+
+    @property
+    def used(self) -> list[dict[str, Any]]:
+        """Which backend gave which paths, where it was more than one: backend, first, paths."""
+        given = self.statistics.backends
+        found = []
+        for name in sorted(set(given.values())):
+            for first, last in ranges_of((b for b in given if given[b] == name), self.paths_wanted):
+                found.append({"backend": name, "first": first, "paths": last - first + 1})
+        several = len({u["backend"] for u in found}) > 1
+        return sorted(found, key=lambda u: u["first"]) if several else []
+
     @property
     def status(self) -> str:
-        """finished; or stopped, by the clock or a signal: it can then be resumed."""
+        """finished; stopped, by the clock or a signal; or failed. The last two can be resumed."""
+        if self.failure:
+            return "failed"
         cut = self.stop is not None and not self.stop["held"] and self.stop["why"] != "max paths"
         return "stopped" if cut else "finished"
 
@@ -133,6 +190,11 @@ class Result:
             for m, sign, t in self.statistics.events
         }
 
+    @cached_property
+    def limits(self) -> list[Verdict]:
+        """What the estimates say of each limit of the config."""
+        return judge(limits_of(self.config, self.statistics.names), self.statistics)
+
     def intervals(self) -> pd.DataFrame:
         """A row for each metric and statistic: value, low and high at 95 %, standard error, method."""
         import pandas as pd
@@ -160,17 +222,7 @@ class Result:
         if variable not in self.series_names or self.record is None:
             known = ", ".join(self.series_names) or "none"
             raise ConfigError([f"series {variable!r}: unknown; known are {known}"])
-        values = np.sort(self.record[:, self.series_names.index(variable), :], axis=1)
-        rows = []
-        for month, ordered in enumerate(values, start=1):
-            finite = ordered[np.isfinite(ordered)]
-            row = {
-                "month": month,
-                "mean": float(finite.mean(dtype=np.float64)) if len(finite) else math.nan,
-            }
-            row |= {name: _quantile(finite, level) for name, level in SERIES_LEVELS.items()}
-            rows.append(row)
-        return rows
+        return rows_by_month(self.record[:, self.series_names.index(variable), :])
 
     def series(self, variable: str) -> pd.DataFrame:
         """A variable by month, 1 to ``months``: mean and quantiles p05, p25, p50, p75, p95."""
@@ -192,6 +244,10 @@ class Result:
                 ["paths: a loaded result has no model to compute them with; run it again"]
             )
         table = pd.DataFrame(self.recompute(wanted))
+        if self.is_part:
+            table.index = pd.Index(
+                np.concatenate([np.arange(first, last + 1) for first, last in self.ranges])
+            )
         table.index.name = "path"
         return table
 
@@ -204,11 +260,17 @@ class Result:
             "months": self.months,
             "backend": self.backend,
             "dtype": self.dtype,
+            "status": self.status,
+            **({"failure": self.failure} if self.failure else {}),
+            **({"ranges": self.ranges, "paths_wanted": self.paths_wanted} if self.is_part else {}),
             "digest": self.digest,
             "seconds": {k: round(v, 4) for k, v in self.seconds.items()},
             "bad_paths": self.bad_count,
+            **({"quarantined": self.quarantined} if self.bad_count else {}),
             **({"stop": self.stop} if self.stop else {}),
             **({"used": self.used} if self.used else {}),
+            **({"cluster": self.cluster} if self.cluster else {}),
+            **({"lost": self.lost} if self.lost else {}),
             "metrics": {
                 m: {c: _plain(v[c]) for c in JSON_COLUMNS} for m, v in self.metrics.items()
             },
@@ -217,6 +279,7 @@ class Result:
                 for m, found in self.estimates().items()
             },
             "probabilities": {text: e.as_json() for text, e in self.probabilities.items()},
+            "limits": [v.as_json() for v in self.limits],
         }
 
     def manifest(self) -> dict[str, Any]:
@@ -227,7 +290,9 @@ class Result:
                 for k, v in self.as_json().items()
                 if k not in ("metrics", "intervals", "probabilities")
             },
+            "seconds": self.seconds,
             "bad": {str(path): month for path, month in self.bad_paths.items()},
+            "bad_policy": self.bad_policy,
             "stamp": self.stamp,
             "passed_over": self.passed_over,
             "versions": _versions(),
@@ -237,11 +302,29 @@ class Result:
             "config": self.config,
         }
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the run's folder (see run_store); each file appears whole or not at all."""
-        from .run_store import save
+    def save(self, folder: str | os.PathLike[str]) -> Path | str:
+        """Write the run's folder (see run_store), or to a URL (see remote); each file whole or not at all."""
+        from .run_store import is_url, save
 
+        if is_url(str(folder)):
+            from .remote import save_remote
+
+            return save_remote(self, str(folder))
         return save(self, folder)
+
+
+def rows_by_month(values: NDArray[Any]) -> list[dict[str, float]]:
+    """Of a variable (months, paths), by month: mean and quantiles of what is finite."""
+    rows = []
+    for month, ordered in enumerate(np.sort(values, axis=1), start=1):
+        finite = ordered[np.isfinite(ordered)]
+        row = {
+            "month": month,
+            "mean": float(finite.mean(dtype=np.float64)) if len(finite) else math.nan,
+        }
+        row |= {name: _quantile(finite, level) for name, level in SERIES_LEVELS.items()}
+        rows.append(row)
+    return rows
 
 
 def _quantile(ordered: NDArray[Any], level: float) -> float:
@@ -273,6 +356,12 @@ def _versions() -> dict[str, str]:
 
 def check_writable(folder: str) -> None:
     """Raise ConfigError unless a run may be written to ``folder``; leaves nothing behind."""
+    from .run_store import is_url
+
+    if is_url(folder):
+        from .remote import check_remote
+
+        return check_remote(folder)
     target = Path(folder)
     standing = target
     while not standing.exists() and standing != standing.parent:

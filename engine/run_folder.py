@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -14,7 +16,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from .checkpoint import Ledger
-from .run_store import FORMAT, MANIFEST, load_run, read_manifest, write_whole
+from .run_store import (
+    FORMAT,
+    MANIFEST,
+    RUNNING,
+    UNFINISHED,
+    load_run,
+    read_manifest,
+    write_whole,
+)
 from .statistics import Statistics
 from .validate import ConfigError, shown
 
@@ -35,6 +45,7 @@ _SAME = {
     "stamp": "compiler and target",
     "version": "version of overbuilt",
     "paths_wanted": "paths",
+    "range": "range of paths",
     "until": "targets",
     "events": "events",
     "tail": "tail",
@@ -48,12 +59,18 @@ def sha256_of(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """A line for each thing that keeps ``theirs``, a stored run, from going on as ``ours``."""
+def differences(
+    ours: dict[str, Any],
+    theirs: dict[str, Any],
+    where: tuple[str, str] = ("now", "in the stored run"),
+    but: tuple[str, ...] = (),
+) -> list[str]:
+    """A line for each thing that keeps two identities from being one; ``but`` names what may differ."""
+    here, there = where
     return [
-        f"{what}: {shown(ours.get(key))} now, {shown(theirs.get(key))} in the stored run"
+        f"{what}: {shown(ours.get(key))} {here}, {shown(theirs.get(key))} {there}"
         for key, what in _SAME.items()
-        if ours.get(key) != theirs.get(key)
+        if ours.get(key) != theirs.get(key) and key not in but
     ]
 
 
@@ -70,6 +87,8 @@ class RunFolder:
     _lock: IO[str] = field(repr=False)
     _last: float = field(default_factory=time.monotonic)
     _cost: float = 0.0
+    trouble: list[str] = field(default_factory=list)
+    """Checkpoints that could not be written, a line each."""
 
     @classmethod
     def create(
@@ -86,7 +105,7 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         lock = _locked(path)
         standing = _status(path)
-        if standing in ("running", "stopped"):
+        if standing in UNFINISHED:
             lock.close()
             raise ConfigError(
                 [
@@ -100,7 +119,7 @@ class RunFolder:
         made = cls(path, identity, ledger, lock)
         for name, source in books.items():
             write_whole(path / name, partial(shutil.copyfile, source))
-        made.write_manifest(manifest | {"status": "running"})
+        made.write_manifest(manifest | {"status": RUNNING})
         return made
 
     @classmethod
@@ -119,7 +138,8 @@ class RunFolder:
                 raise ConfigError([f"--resume {path}: is another run: {line}" for line in found])
             ledger = Ledger.read(path)
             statistics, _, damage = ledger.load()
-            if statistics is None and manifest.get("status") != "running":
+            damage = [*ledger.damage, *damage]
+            if statistics is None and manifest.get("status") != RUNNING:
                 statistics = load_run(path).statistics
         except BaseException:
             lock.close()
@@ -137,9 +157,13 @@ class RunFolder:
         return time.monotonic() - self._last >= max(EVERY, self._cost / SHARE)
 
     def checkpoint(self, statistics: Statistics, seconds: float) -> None:
-        """Write one now."""
+        """Write one now; where it cannot be written, that is noted and tried again when the next is due."""
         began = time.monotonic()
-        self.ledger.save(statistics, seconds)
+        try:
+            self.ledger.save(statistics, seconds)
+        except OSError as error:
+            line = f"{self.path}: a checkpoint could not be written ({error.strerror or error})"
+            self.trouble = list(dict.fromkeys([*self.trouble, line]))
         self._last = time.monotonic()
         self._cost = self._last - began
 
@@ -149,11 +173,34 @@ class RunFolder:
 
 
 def _status(path: Path) -> str:
-    """finished, running, stopped; empty where there is no run, or a damaged or older one."""
+    """finished, running, stopped, failed; empty where there is no run, or a damaged or older one."""
     try:
         return str(read_manifest(path).get("status", "finished"))
     except ConfigError:
         return ""
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process has the lock of a run's folder, and so is writing there."""
+    try:
+        with open(path / LOCK, encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EAGAIN)
+    return False
+
+
+def _lock(lock: IO[str]) -> None:
+    """Take a lock that is free, or is so in a moment: whoever asks whether it is held has it for that long."""
+    for wait in (0.02, 0.1, None):
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if wait is None:
+                raise
+            time.sleep(wait)
 
 
 def _locked(path: Path) -> IO[str]:
@@ -167,7 +214,7 @@ def _locked(path: Path) -> IO[str]:
     except OSError as error:
         raise ConfigError([f"{path}: cannot be written ({error.strerror or error})"]) from None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(lock)
     except OSError:
         lock.seek(0)
         owner = lock.read(40).strip()
@@ -177,6 +224,9 @@ def _locked(path: Path) -> IO[str]:
                 f"{path}: process {owner or 'unknown'} is writing a run there; wait for it, or name another folder"
             ]
         ) from None
+    for left in path.glob(".*"):  # of a process that was killed while it wrote a file
+        if re.fullmatch(r"\..+\.\d+", left.name):
+            left.unlink(missing_ok=True)
     lock.truncate(0)
     lock.write(f"{os.getpid()}\n")
     lock.flush()

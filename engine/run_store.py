@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .exact import ExactSum
+from .export import COLUMNS, described, write_csv
 from .histogram import Histogram
 from .metric import Metric, Moments
 from .scenario import Scenario, restore
@@ -41,11 +43,24 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 MANIFEST = "manifest.json"
-_MAX_MANIFEST = 1 << 26
+RUNNING = "running"
+UNFINISHED = (RUNNING, "stopped", "failed")
+"""The states of a run that goes on with ``--resume``, and is not replaced."""
+MAX_MANIFEST = 1 << 26
+_URL = re.compile(r"[a-z][a-z0-9+.-]*(::[a-z][a-z0-9+.-]*)*://")
+
+
+def is_url(text: str) -> bool:
+    """Whether this names a remote folder (see remote) rather than one here."""
+    return _URL.match(text) is not None
 
 
 def is_run(text: str) -> bool:
-    """Whether this names the folder of a run."""
+    """Whether this names the folder of a run, here or at a URL."""
+    if is_url(text):
+        from .remote import exists
+
+        return exists(text)
     try:
         return (Path(text) / MANIFEST).is_file()
     except (OSError, ValueError):  # a name too long, or one with a zero byte
@@ -54,7 +69,7 @@ def is_run(text: str) -> bool:
 
 # ---- writing
 def save(result: Result, folder: str | os.PathLike[str]) -> Path:
-    """Write a run; each file appears whole or not at all, the manifest last."""
+    """Write a run to a folder here; each file appears whole or not at all, the manifest last."""
     import pyarrow.parquet as pq
 
     target = Path(folder)
@@ -66,12 +81,13 @@ def save(result: Result, folder: str | os.PathLike[str]) -> Path:
         write_whole(target / name, write)
         written[name] = sha256(target / name)
 
-    put("summary.csv", lambda p: result.summary().to_csv(p))
-    put("intervals.csv", lambda p: result.intervals().to_csv(p, index=False))
+    put("summary.csv", lambda p: write_csv(result.summary(), p, index=True))
+    put("intervals.csv", lambda p: write_csv(result.intervals(), p))
     if result.series_names:
         put("series.parquet", lambda p: pq.write_table(_series_table(result), p))
     for name, table in tables_of(result.statistics):
-        put(f"{name}.parquet", partial(pq.write_table, table, compression="zstd"))
+        told = _told(name, table, result, result.statistics.names)
+        put(f"{name}.parquet", partial(pq.write_table, told, compression="zstd"))
     for name, source in books.items():
         put(name, partial(shutil.copyfile, source))
     manifest = result.manifest() | {
@@ -108,9 +124,14 @@ def _series_table(result: Result) -> pa.Table:
         result.series(name).reset_index().assign(variable=name) for name in result.series_names
     ]
     table = pa.Table.from_pandas(pd.concat(parts, ignore_index=True), preserve_index=False)
-    units = {name: result.units[name] for name in result.series_names}
-    meta = {**(table.schema.metadata or {}), b"units": json.dumps(units).encode()}
-    return table.replace_schema_metadata(meta)
+    return _told("series", table, result, result.series_names)
+
+
+def _told(name: str, table: pa.Table, result: Result, variables: tuple[str, ...]) -> pa.Table:
+    """A table of a run that says what it is, with units."""
+    about = {"scenario": result.name, "table": name}
+    units, docs = ({v: told[v] for v in variables} for told in (result.units, result.docs))
+    return described(table, COLUMNS[name], about, units, docs)
 
 
 def tables_of(s: Statistics) -> Iterator[tuple[str, pa.Table]]:
@@ -176,25 +197,41 @@ def sha256(path: Path) -> str:
 # ---- reading
 def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """The manifest of a run. Raises ConfigError where there is none, or it is of another format."""
-    path = Path(folder) / MANIFEST
+    path = local_copy(folder) / MANIFEST
     try:
-        if path.stat().st_size > _MAX_MANIFEST:
-            raise ConfigError([f"{path}: should be smaller than {_MAX_MANIFEST:,} bytes"])
-        found = json.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > MAX_MANIFEST:
+            raise ConfigError([f"{path}: should be smaller than {MAX_MANIFEST:,} bytes"])
+        text = path.read_bytes()
     except FileNotFoundError:
         raise ConfigError(
             [f"{folder}: no run lies there; it should be a folder that --out wrote"]
         ) from None
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read ({error.strerror or error})"]) from None
+    return parse_manifest(text, str(path))
+
+
+def parse_manifest(text: bytes, where: str) -> dict[str, Any]:
+    """The manifest of a text, which lies at ``where``. Raises ConfigError where it is none, or of another format."""
+    try:
+        found = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError):
-        raise ConfigError([f"{path}: is damaged; it should be JSON"]) from None
+        raise ConfigError([f"{where}: is damaged; it should be JSON"]) from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         kind = found.get("format") if isinstance(found, dict) else None
         raise ConfigError(
-            [f"{path}: format = {kind!r}: should be {FORMAT}; run it again with this version"]
+            [f"{where}: format = {kind!r}: should be {FORMAT}; run it again with this version"]
         )
     return found
+
+
+def local_copy(folder: str | os.PathLike[str]) -> Path:
+    """The folder; of one at a URL, its copy in the cache."""
+    if not is_url(str(folder)):
+        return Path(folder)
+    from .remote import fetched
+
+    return fetched(str(folder))
 
 
 def check_files(folder: str | os.PathLike[str], manifest: dict[str, Any]) -> list[str]:
@@ -213,7 +250,15 @@ def load_run(folder: str | os.PathLike[str]) -> Result:
     """A run as it was saved, without its model's paths. Raises ConfigError where a file is missing or damaged."""
     from .result import Result
 
+    if is_url(str(folder)):
+        from .remote import load_remote
+
+        return load_remote(str(folder))
     manifest = read_manifest(folder)
+    if manifest.get("status") == RUNNING:
+        raise ConfigError(
+            [f"{folder}: is not finished; go on with overbuilt run --resume {folder}"]
+        )
     try:
         if problems := check_files(folder, manifest):
             raise ConfigError(problems)
@@ -241,7 +286,11 @@ def load_run(folder: str | os.PathLike[str]) -> Result:
             stored_series=series,
             stop=manifest.get("stop"),
             identity=manifest["identity"],
-            used=manifest.get("used", []),
+            lost=manifest.get("lost", []),
+            failure=manifest.get("failure", ""),
+            bad_policy=manifest.get("bad_policy", {}),
+            cluster=manifest.get("cluster"),
+            stored_bad=manifest.get("quarantined", []),
             folder=Path(folder),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -265,7 +314,7 @@ def scenario_in(folder: str | os.PathLike[str], manifest: dict[str, Any]) -> Sce
     """The scenario of a run's manifest, with the files that lie beside it. Raises ConfigError as scenario_of."""
     if not isinstance(manifest.get("config"), dict):
         raise ConfigError([f"{folder}: was run from Python without a config"])
-    return restore(manifest["config"], str(manifest["scenario"]), Path(folder))
+    return restore(manifest["config"], str(manifest["scenario"]), local_copy(folder))
 
 
 def asked_of(folder: str | os.PathLike[str], manifest: dict[str, Any]) -> dict[str, Any]:
@@ -274,9 +323,11 @@ def asked_of(folder: str | os.PathLike[str], manifest: dict[str, Any]) -> dict[s
         i = manifest["identity"]
         return {
             "paths": i["paths_wanted"],
+            "path_range": tuple(i["range"]) if i.get("range") else None,
             "until": tuple(i["until"]),
             "probabilities": tuple(f"{m} {sign} {t!r}" for m, sign, t in i["events"]),
             **{k: i[k] for k in ("seed", "backend", "dtype", "months", "tail", "sample")},
+            **manifest.get("bad_policy", {}),
         }
     except (KeyError, TypeError, ValueError):
         raise ConfigError([f"{Path(folder) / MANIFEST}: is damaged; it has no identity"]) from None
@@ -292,7 +343,19 @@ def head_of(s: Statistics) -> dict[str, Any]:
         "paths": s.paths,
         "bad_paths": s.bad_count,
         "bad": {str(path): month for path, month in s.bad.items()},
+        "backends": _stretches(s.backends),
     }
+
+
+def _stretches(backends: dict[int, str]) -> list[list[Any]]:
+    """Backends by block as [backend, first block, last block]."""
+    found: list[list[Any]] = []
+    for block in sorted(backends):
+        if found and found[-1][0] == backends[block] and found[-1][2] + 1 == block:
+            found[-1][2] = block
+        else:
+            found.append([backends[block], block, block])
+    return found
 
 
 def restore_statistics(head: dict[str, Any], read: Callable[[str], dict[str, Any]]) -> Statistics:
@@ -304,6 +367,8 @@ def restore_statistics(head: dict[str, Any], read: Callable[[str], dict[str, Any
     s.counted = dict(zip(events, head["counted"], strict=True))
     s.paths, s.bad_count = head["paths"], head["bad_paths"]
     s.bad = {int(path): int(month) for path, month in head["bad"].items()}
+    for name, first, last in head.get("backends", []):
+        s.backends |= dict.fromkeys(range(int(first), int(last) + 1), str(name))
     s.sample = Sample.restored(s.sample_size, paths, np.stack(list(sample.values())))
     blocks = read("blocks")
     s.hashes = dict(zip(blocks["block"].tolist(), blocks["sha256"].tolist(), strict=True))

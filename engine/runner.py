@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.backends.base import BackendError, OutOfMemory, Output
-from .statistics import BLOCK
+from ..kernels.backends.base import BackendError, LaunchError, OutOfMemory, Output
+from .statistics import BLOCK, Statistics
 
 if TYPE_CHECKING:
     from .simulate import Plan
@@ -19,14 +20,32 @@ SERIES_PATHS = 1 << 14
 """Series by month describe this many paths, the first ones: their bands err by about a percent of their width."""
 
 Progress = Callable[[int, int, float], None]
-Block = tuple[int, NDArray[Any], NDArray[np.int32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What a whole block gave: values (metrics, paths) and bad (paths,), and the backend that all of it is of."""
+
+    number: int
+    values: NDArray[Any]
+    bad: NDArray[np.int32]
+    backend: str
+
+    @property
+    def bad_count(self) -> int:
+        return int(np.count_nonzero(self.bad))
+
+    def into(self, statistics: Statistics) -> None:
+        """Add it."""
+        statistics.add(self.number, self.values, self.bad, self.backend)
 
 
 class Runner:
     """Simulates blocks that are not done yet; ``stop`` is asked after each launch whether to end, and why.
 
-    What a stop leaves of a block that is not whole is dropped. A launch that a device's memory does not hold is
-    halved: no result depends on it. ``on_lost`` gives another plan where a backend fails in the middle, or raises.
+    What a stop leaves of a block that is not whole is dropped. A launch that the memory does not hold is halved: no
+    result depends on it. ``on_lost`` gives another plan where a backend fails in the middle, or raises; the block is
+    then computed again, so that all its paths are of one backend. The run's paths are ``first`` to ``paths`` - 1.
     """
 
     def __init__(
@@ -36,27 +55,31 @@ class Runner:
         paths: int,
         batch: int,
         *,
+        first: int = 0,
         progress: Progress | None = None,
         stop: Callable[[], str] = lambda: "",
         on_lost: Callable[[BackendError], Plan] | None = None,
     ) -> None:
         self.plan, self.seed, self.paths, self.batch = plan, seed, paths, batch
+        self.first, self.size = first, paths - first
         self.progress, self.stop, self.on_lost = progress, stop, on_lost
-        self.expected = paths
+        self.expected = self.size
         self.done = 0
         self.why = ""
         self.seconds = 0.0
         self.began = time.perf_counter()
-        self.used: list[dict[str, Any]] = []
+        self.lost: list[str] = []
+        """A line for each backend that failed."""
         self._series: dict[int, NDArray[Any]] = {}
+        self._series_batch = SERIES_PATHS
 
     @property
     def elapsed(self) -> float:
         return time.perf_counter() - self.began
 
     def blocks(self, finished: Collection[int], goal: int) -> Iterator[Block]:
-        """The blocks of the first ``goal`` paths that are not finished; fewer where ``stop`` says so."""
-        for first, last in missing(finished, goal):
+        """The blocks below path ``goal`` that are not finished; fewer where ``stop`` says so."""
+        for first, last in missing(finished, goal, self.first):
             yield from self._range(first, min(last, goal))
             if self.why:
                 return
@@ -65,7 +88,15 @@ class Runner:
         waiting: list[Output] = []
         number, held = first // BLOCK, 0
         while first < goal and not self.why:
-            waiting.append(self._launch(first, goal))
+            try:
+                waiting.append(self._launch(first, goal))
+            except BackendError as error:
+                self._go_on(error, first)
+                first, self.done = first - held, self.done - held
+                waiting, held = [], 0
+                if not number:
+                    self._series.clear()
+                continue
             count = waiting[-1].bad.shape[0]
             first, held, self.done = first + count, held + count, self.done + count
             if self.progress is not None:
@@ -76,7 +107,7 @@ class Runner:
                 whole = held if first == goal else held // BLOCK * BLOCK
                 for at in range(0, whole, BLOCK):
                     end = min(at + BLOCK, whole)
-                    yield number, values[:, at:end], bad[at:end]
+                    yield Block(number, values[:, at:end], bad[at:end], self.plan.backend)
                     number += 1
                 rest = Output(values[:, whole:], None, bad[whole:])
                 waiting, held = ([rest], held - whole) if whole < held else ([], 0)
@@ -87,55 +118,73 @@ class Runner:
         series = bool(self.plan.economy.series) and first < SERIES_PATHS
         while True:
             if series:
-                count = min(self.batch, SERIES_PATHS - first, goal - first)
+                most = min(self.batch, self._series_batch)
+                count = min(most, SERIES_PATHS - first, goal - first)
             else:  # launches end on multiples of the batch, so large ones hold whole blocks
                 count = min(self.batch - first % self.batch, goal - first)
             start = time.perf_counter()
             try:
                 output = self.plan.run(self.seed, first, count, series=series)
-            except OutOfMemory:
+            except (OutOfMemory, MemoryError) as error:
                 if count < 2:
-                    raise
-                self.batch = count // 2
-                continue
-            except BackendError as error:
-                if self.on_lost is None:
-                    raise
-                self.plan = self.on_lost(error)
+                    raise OutOfMemory("the memory does not hold a single path") from error
+                if series:  # what a record of all months takes says nothing of other launches
+                    self._series_batch = count // 2
+                else:
+                    self.batch = count // 2
                 continue
             self.seconds += time.perf_counter() - start
             if output.series is not None:
                 self._series[first] = output.series
-            self._note(first, count)
             return output
 
-    def _note(self, first: int, count: int) -> None:
-        """Which backend gave which paths, adjacent launches as one."""
-        last = self.used[-1] if self.used else None
-        if last and last["backend"] == self.plan.backend and last["first"] + last["paths"] == first:
-            last["paths"] += count
-        else:
-            self.used.append({"backend": self.plan.backend, "first": first, "paths": count})
+    def _go_on(self, error: BackendError, first: int) -> None:
+        """Another backend after one that failed. Raises LaunchError where there is none, or it is not allowed."""
+        failed = f"failed at path {first:,} ({error})"
+        if self.on_lost is None:
+            raise LaunchError(f"backend {self.plan.backend} {failed}") from error
+        lost = self.plan.backend
+        try:
+            self.plan = self.on_lost(error)
+        except BackendError:
+            raise LaunchError(
+                f"backend {lost} {failed}, and no other that works can go on"
+            ) from error
+        self.lost.append(f"backend {lost} {failed}; {self.plan.backend} went on")
+        self.batch = min(self.batch, max(self.plan.kernel.chunk, BLOCK))
 
-    def record(self, paths: int) -> NDArray[Any] | None:
+    def series(self) -> tuple[NDArray[Any] | None, dict[str, list[dict[str, float]]]]:
+        """The record of the first paths; a runner that is far away gives its rows by month instead."""
+        return self.record(), {}
+
+    def name_bad(self, bad: dict[int, int]) -> list[dict[str, Any]]:
+        """Nothing: they are replayed here, once they are asked for."""
+        return []
+
+    def record(self) -> NDArray[Any] | None:
         """Series (months, variables, paths) of the first paths, computed again where a run was resumed."""
-        if not self.plan.economy.series or not paths:
+        if not self.plan.economy.series:
             return None
-        wanted = min(paths, SERIES_PATHS)
-        held = sum(s.shape[-1] for s in self._series.values())
-        if held < wanted:
+        wanted = min(self.paths, SERIES_PATHS)
+        first = sum(s.shape[-1] for s in self._series.values())
+        if first < wanted:
             self._series.clear()
             first = 0
-            while first < wanted:
+        while first < wanted:
+            try:
                 first += self._launch(first, wanted).bad.shape[0]
+            except BackendError as error:
+                self._go_on(error, first)
+                self._series.clear()
+                first = 0
         found: NDArray[Any] = joined([self._series[k] for k in sorted(self._series)])
         return found
 
 
-def missing(finished: Collection[int], goal: int) -> list[tuple[int, int]]:
-    """The ranges of paths below ``goal`` whose blocks are not finished, each from the start of a block."""
+def missing(finished: Collection[int], goal: int, start: int = 0) -> list[tuple[int, int]]:
+    """The ranges of paths from ``start`` to ``goal`` whose blocks are not finished, each from the start of a block."""
     ranges: list[tuple[int, int]] = []
-    for block in range(-(-goal // BLOCK)):
+    for block in range(start // BLOCK, -(-goal // BLOCK)):
         if block in finished:
             continue
         first, last = block * BLOCK, (block + 1) * BLOCK

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Annotated, Any, TypeGuard
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
+from . import limits
 from .economy import FLOW, SYSTEMS
 from .locate import CONFIGS, find_file
 from .system import MAX_MONTHS, Economy, Rows, System
@@ -23,7 +25,7 @@ _MAX_NESTING = 8  # of tables and lists in a file; a config needs five
 _MAX_BYTES = 1 << 20  # of a config file
 
 
-class _Head(BaseModel):
+class Head(BaseModel):
     """The top level of a config, beside the systems' own tables."""
 
     model_config = ConfigDict(extra="forbid")
@@ -89,7 +91,7 @@ def load(
     raw = _read(path, (), problems)
     for key, value in (overrides or {}).items():
         _override(raw, key, copy.deepcopy(value), problems)
-    systems = raw.get("systems", _Head().systems)
+    systems = raw.get("systems", Head().systems)
     if also and isinstance(systems, list):
         raw["systems"] = [*systems, *(s for s in also if s not in systems)]
     scenario = _check(path, raw, problems)
@@ -111,6 +113,10 @@ def restore(values: dict[str, Any], name: str, folder: Path) -> Scenario:
 
 
 def _find(name: str, told_by: str = "") -> Path:
+    if "://" in name:
+        raise ConfigError(
+            [f"{told_by}{shown(name)}: no run lies there, and scenarios are files here"]
+        )
     if not name.endswith(".toml"):
         if name in shipped():
             return CONFIGS / f"{name}.toml"
@@ -135,6 +141,7 @@ def _read(path: Path, children: tuple[Path, ...], problems: list[str]) -> dict[s
             [f"extends: more than {_MAX_DEPTH} files deep at {path.name}; it should be fewer"]
         )
     raw = _parse(path, told_by)
+    limits.name_rows(raw)
     parent = raw.pop("extends", None)
     if parent is not None and not isinstance(parent, str):
         raise ConfigError(
@@ -150,9 +157,9 @@ def _read(path: Path, children: tuple[Path, ...], problems: list[str]) -> dict[s
             else _find(parent, f"{path.name}: extends: ")
         )
         below = _read(base, (*children, path), problems)
-    for key, table in raw.items():
-        problems += _check_rows(key, table, below.get(key), path.name)
-    return _merge(below, raw)
+    for at, rows in _tables_of_rows(raw):
+        problems += _check_rows(at, rows, below, path.name)
+    return _merge({limits.KEY: []} | below, raw)  # rows of one name, said above, become one
 
 
 def _parse(path: Path, told_by: str) -> dict[str, Any]:
@@ -198,27 +205,35 @@ def _deeper(value: Any, levels: int) -> bool:
     return levels == 0 or any(_deeper(v, levels - 1) for v in inner)
 
 
-def _check_rows(key: str, table: Any, below: Any, file: str) -> list[str]:
+def _tables_of_rows(raw: dict[str, Any]) -> Iterator[tuple[list[str], list[Any]]]:
+    """Whatever a file holds in the form of rows, and where."""
+    for key, table in raw.items():
+        if key == limits.KEY and isinstance(table, list):
+            yield [key], table
+        for name, rows in table.items() if isinstance(table, dict) else ():
+            if isinstance(rows, list):
+                yield [key, name], rows
+
+
+def _check_rows(at: list[str], rows: list[Any], below: dict[str, Any], file: str) -> list[str]:
     """One file names a row once (over files, rows of one name merge), and removes only what there is."""
-    found = []
-    for name, rows in table.items() if isinstance(table, dict) else ():
-        if not isinstance(rows, list):
-            continue
-        names = [r["name"] for r in rows if _is_rows([r])]
-        where = f"{key_text(key)}.{key_text(name)}"
+    where = ".".join(map(key_text, at))
+    names = [r["name"] for r in rows if _is_rows([r])]
+    found = [
+        f"{where}: the name {shown(n)} stands {names.count(n)} times in {file}; names should differ"
+        for n in dict.fromkeys(names)
+        if names.count(n) > 1
+    ]
+    if _is_table_of_rows(at):
+        under: Any = below
+        for part in at:
+            under = under.get(part) if isinstance(under, dict) else None
+        there = _row_names(under if isinstance(under, list) else [], at)
         found += [
-            f"{where}: the name {shown(n)} stands {names.count(n)} times in {file}; names should differ"
-            for n in dict.fromkeys(names)
-            if names.count(n) > 1
+            f"{where}.{key_text(r['name'])}: there is no such row to remove{near(r['name'], there)}"
+            for r in rows
+            if _is_rows([r]) and r.get("remove") is True and r["name"] not in there
         ]
-        if _is_table_of_rows([key, name]):
-            under = below.get(name) if isinstance(below, dict) else None
-            there = _row_names(under if isinstance(under, list) else [], [key, name])
-            found += [
-                f"{where}.{key_text(r['name'])}: there is no such row to remove{near(r['name'], there)}"
-                for r in rows
-                if _is_rows([r]) and r.get("remove") is True and r["name"] not in there
-            ]
     return found
 
 
@@ -280,6 +295,8 @@ def parse_event(text: str) -> dict[str, Any]:
 
 def _override(raw: dict[str, Any], key: str, value: Any, problems: list[str]) -> None:
     where, parts = f"--set {key}", key.split(".")
+    if parts[0] == limits.KEY:
+        parts = limits.split(key, raw.get(limits.KEY))
     if key == "extends":
         problems.append(f"{where}: only a file can extend another; run the other scenario instead")
         return
@@ -341,7 +358,7 @@ def _row_names(rows: list[Any], table: list[str]) -> list[str]:
 
 
 def _is_table_of_rows(path: list[str]) -> bool:
-    return (
+    return path == [limits.KEY] or (
         len(path) == 2
         and path[0] in SYSTEMS
         and isinstance(SYSTEMS[path[0]].fields.get(path[1]), Rows)
@@ -350,6 +367,8 @@ def _is_table_of_rows(path: list[str]) -> bool:
 
 def _default_rows(path: list[str]) -> list[str]:
     """The names of the default rows of a table."""
+    if path == [limits.KEY]:
+        return []
     declared = SYSTEMS[path[0]].fields[path[1]]
     return [r["name"] for r in declared.default] if isinstance(declared, Rows) else []
 
@@ -384,23 +403,23 @@ _HEAD_WANTED = {
 }
 
 
-def _check_head(raw: dict[str, Any], problems: list[str]) -> _Head:
+def _check_head(raw: dict[str, Any], problems: list[str]) -> Head:
     """The top level; what is wrong there takes its default, so that the rest is checked too."""
-    given = {k: v for k, v in raw.items() if k not in SYSTEMS}
+    given = {k: v for k, v in raw.items() if k not in SYSTEMS and k != limits.KEY}
     try:
-        return _Head(**given)
+        return Head(**given)
     except ValidationError as error:
         wrong: dict[str, None] = {}
         for e in error.errors():
             key = str(e["loc"][0])
             if e["type"] == "extra_forbidden":
                 problems.append(
-                    f"{key_text(key)}: unknown key{near(key, [*_Head.model_fields, *SYSTEMS])}"
+                    f"{key_text(key)}: unknown key{near(key, [*Head.model_fields, limits.KEY, *SYSTEMS])}"
                 )
             elif key not in wrong:
                 problems.append(f"{key} = {shown(given[key])}: should be {_HEAD_WANTED[key]}")
             wrong[key] = None
-    return _Head(**{k: v for k, v in given.items() if k not in wrong})
+    return Head(**{k: v for k, v in given.items() if k not in wrong})
 
 
 def _check(
@@ -409,6 +428,7 @@ def _check(
     """The scenario, or None and ``problems``; a ``whole`` config has its default rows, or had them removed."""
     tables = {k: v for k, v in raw.items() if k in SYSTEMS}
     head = _check_head(raw, problems)
+    bounds, wrong = limits.checked(raw.get(limits.KEY, []))
     unknown = [s for s in head.systems if s not in SYSTEMS]
     problems += [f"systems: {shown(s)} is unknown{near(s, list(SYSTEMS))}" for s in unknown]
     order = [s for s in SYSTEMS if s in head.systems]
@@ -451,10 +471,14 @@ def _check(
             if sound or not system.on_request:
                 problems += system.fits(systems)
     if problems:
+        problems += wrong
         return None
     values = {k: v for k, v in values.items() if k not in SYSTEMS or k in order}
+    if bounds:
+        values[limits.KEY] = bounds
     scenario = Scenario(path.stem, head.title, head.as_of, head.months, values, path.parent)
-    problems += _unusable(scenario)
+    problems += _unusable(scenario) or limits.unknown(bounds, scenario.economy.metrics)
+    problems += wrong
     return None if problems else scenario
 
 

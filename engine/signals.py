@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from types import FrameType
 from typing import Any
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
+ONE = 0.5
+"""Seconds within which two are one: timeout(1) signals its child, and then its whole group."""
 
 
 class Signals:
@@ -15,6 +18,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.came: signal.Signals | None = None
+        self._when = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
@@ -35,6 +39,10 @@ class Signals:
         return 0 if self.came is None else 128 + int(self.came)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.came is not None:  # every file appears whole or not at all, so it may end anywhere
+        now = time.monotonic()
+        if self.came is None:
+            self.came, self._when = signal.Signals(number), now
+        elif (
+            now - self._when > ONE
+        ):  # every file appears whole or not at all, so it may end anywhere
             os._exit(128 + number)
-        self.came = signal.Signals(number)

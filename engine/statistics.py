@@ -56,6 +56,8 @@ class Statistics:
     bad: dict[int, int] = field(default_factory=dict)
     bad_count: int = 0
     hashes: dict[int, str] = field(default_factory=dict)
+    backends: dict[int, str] = field(default_factory=dict)
+    """Which backend gave a block, by its number."""
 
     KEPT_BAD = 100  # bad paths named; all are counted
 
@@ -66,8 +68,12 @@ class Statistics:
         self.counted = dict.fromkeys(self.events, 0)
         self._made: dict[str, Metric] = {}
 
-    def add(self, block: int, values: NDArray[Any], bad: NDArray[np.int32]) -> None:
+    def add(
+        self, block: int, values: NDArray[Any], bad: NDArray[np.int32], backend: str = ""
+    ) -> None:
         """Add a block: values (metrics, paths), bad (paths,) the month of the first non-finite state."""
+        if backend:
+            self.backends[block] = backend
         digest = hashlib.sha256(np.ascontiguousarray(values).tobytes())
         digest.update(np.ascontiguousarray(bad).tobytes())
         self.hashes[block] = digest.hexdigest()
@@ -117,6 +123,7 @@ class Statistics:
         self.bad_count += other.bad_count
         self.bad = dict(sorted((self.bad | other.bad).items())[: self.KEPT_BAD])
         self.hashes |= other.hashes
+        self.backends |= other.backends
 
     def metric(self, name: str) -> Metric:
         """A metric over all blocks, with its tails."""

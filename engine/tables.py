@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +14,8 @@ from ..kernels import backends
 from ..kernels.backends import native
 from ..kernels.passes import optimize
 from ..kernels.trace import trace
+from .limits import Limit, Verdict, limits_of
+from .path_ranges import told
 from .result import Result
 from .sanity import Finding
 from .scenario import Scenario
@@ -77,6 +79,9 @@ def print_result(
     if result.probabilities:
         screen.print("\nprobabilities", highlight=False)
         screen.print(_probabilities(result))
+    if result.limits:
+        screen.print("\nlimits", highlight=False)
+        screen.print(limits_table(result.limits, result.units))
     if result.stop and result.stop["targets"]:
         from .stop_table import stop_table
 
@@ -98,6 +103,37 @@ def _probabilities(result: Result) -> Table:
     for text, e in result.probabilities.items():
         table.add_row(escape(text), number(e.value), number(e.low), number(e.high), e.how)
     return table
+
+
+def limits_table(verdicts: Sequence[Verdict], units: Mapping[str, str]) -> Table:
+    """A row for each limit: what is estimated, what is allowed, and whether it is."""
+    table = Table(**_PLAIN)
+    table.add_column("limit", max_width=36, overflow="fold")
+    table.add_column("unit", no_wrap=True, max_width=10, overflow="ellipsis", style="dim")
+    for name in ("estimate", "from", "to", "allowed"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    for v in verdicts:
+        limit, e = v.limit, v.estimate
+        text = limit.quantity.text
+        name = escape(limit.name) + (f"\n[dim]{escape(text)}[/]" if text != limit.name else "")
+        unit = (
+            "" if limit.quantity.functional.kind == "probability" else units[limit.quantity.metric]
+        )
+        said = "[bold]BREACHED[/]" if v.breached else "kept"
+        said += "" if v.told_apart else "\n[dim]not told apart[/]"
+        cells = [number(x) for x in (e.value, e.low, e.high)]
+        table.add_row(name, escape(unit), *cells, allowed(limit), said)
+    return table
+
+
+def allowed(limit: Limit) -> str:
+    """``up to 40``, ``3 to 40``, ``from 3``."""
+    if not math.isfinite(limit.low):
+        return f"up to {number(limit.high)}"
+    if not math.isfinite(limit.high):
+        return f"from {number(limit.low)}"
+    return f"{number(limit.low)} to {number(limit.high)}"
 
 
 def _settled(result: Result) -> list[str]:
@@ -168,14 +204,62 @@ def _how(result: Result) -> list[str]:
     simulate = result.seconds.get("simulate", 0.0)
     rate = result.path_count / simulate if simulate else math.nan
     phases = ", ".join(f"{k} {v:.2f}" for k, v in result.seconds.items())
+    part = f" ({told(result.ranges)} of {result.paths_wanted:,})" if result.is_part else ""
     lines = [
-        f"{result.path_count:,} paths, {result.months} months, seed {result.seed}, {result.backend} "
+        f"{result.path_count:,} paths{part}, {result.months} months, seed {result.seed}, {result.backend} "
         f"{result.dtype}, {rate:,.0f} paths/s",
         f"seconds: {phases}; digest {result.digest[:16]}",
     ]
+    if result.bad_count:
+        lines.append(_bad(result))
+    lines += result.lost
+    if result.cluster:
+        count, hosts = result.cluster["workers"], result.cluster["hosts"]
+        where = ", ".join(hosts[:4]) + (f" and {len(hosts) - 4} more" if len(hosts) > 4 else "")
+        who = f"{count:,} worker{'s' if count != 1 else ''} of {result.cluster['cluster']}"
+        lines.append(f"computed by {who} on {where}")
+    if result.used:
+        lines.append(_by_backend(result.used))
     if result.passed_over:
         lines += [f"passed over {why}" for why in result.passed_over]
     return lines
+
+
+def scenario_json(scenario: Scenario) -> dict[str, Any]:
+    """What a checked scenario holds."""
+    economy = scenario.economy
+    return {
+        "scenario": scenario.name,
+        "title": scenario.title,
+        "as_of": scenario.as_of,
+        "months": scenario.months,
+        "systems": list(economy.systems),
+        "parameters": len(economy.reals),
+        "metrics": {name: economy.unit(name) for name in economy.metrics},
+        "limits": scenario.values.get("limit", []),
+    }
+
+
+def _bad(result: Result) -> str:
+    """How many paths are left out, and the first of them."""
+    from .quarantine import line_of, share_text
+
+    share = share_text(result.bad_count / result.path_count)
+    first = ", ".join(line_of(q) for q in result.quarantined[:3])
+    more = ", ..." if result.bad_count > 3 else ""
+    return f"left out, as not finite: {result.bad_count:,} paths ({share}): {first}{more}"
+
+
+def _by_backend(used: Sequence[Mapping[str, Any]]) -> str:
+    """Which backend gave which paths."""
+    parts = [
+        f"{name} {told((u['first'], u['first'] + u['paths'] - 1) for u in used if u['backend'] == name)}"
+        for name in dict.fromkeys(u["backend"] for u in used)
+    ]
+    return (
+        f"paths by backend: {'; '.join(parts)}; backends differ in the last digits, so the digest is "
+        "of them together"
+    )
 
 
 def print_scenario(scenario: Scenario) -> None:
@@ -189,6 +273,8 @@ def print_scenario(scenario: Scenario) -> None:
         f"{len(economy.reals)} parameters, {len(economy.metrics)} metrics",
         highlight=False,
     )
+    for limit in limits_of(scenario.values, economy.metrics):
+        screen.print(f"limit {limit.label} {allowed(limit)}", highlight=False, markup=False)
 
 
 def print_sanity(findings: list[Finding], paths: int, seed: int) -> None:
@@ -219,18 +305,28 @@ def print_sanity(findings: list[Finding], paths: int, seed: int) -> None:
 
 def print_backends(scenario: Scenario) -> None:
     """A row for each backend: whether it works here, and what auto would take."""
-    chosen, _ = backends.choose()
     screen = console()
     table = Table(box=None, pad_edge=False)
     for name in ("backend", "here", "what was found", escape(f"kernel of {scenario.name}")):
         table.add_column(name, no_wrap=name in ("backend", "here"))
+    for row in backend_rows(scenario):
+        mark = "[green]yes[/]" if row["works"] else "[red]no[/]"
+        if row["chosen"]:
+            mark += " (auto)"
+        table.add_row(row["backend"], mark, escape(row["found"]), row["kernel"])
+    screen.print(table)
+
+
+def backend_rows(scenario: Scenario) -> list[dict[str, Any]]:
+    """Each backend: whether it works here, what was found, whether auto takes it, the state of its kernel."""
+    chosen, _ = backends.choose()
+    rows = []
     for name in backends.NAMES:
         found = backends.status(name)
-        mark = "[green]yes[/]" if found.works else "[red]no[/]"
-        if name == chosen:
-            mark += " (auto)"
-        table.add_row(name, mark, escape(found.why), _kernel_state(name, found.works, scenario))
-    screen.print(table)
+        kernel = _kernel_state(name, found.works, scenario)
+        rows.append({"backend": name, "works": found.works, "found": found.why,
+                     "chosen": name == chosen, "kernel": kernel})  # fmt: skip
+    return rows
 
 
 def _kernel_state(name: str, works: bool, scenario: Scenario) -> str:

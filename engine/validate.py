@@ -31,8 +31,8 @@ class ConfigError(ValueError):
 
 
 _FORBID = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
-_NAME = r"^[a-z][a-z0-9_]*$"
-_NAME_WANTED = "small letters, digits and underscores, beginning with a letter"
+NAME = r"^[a-z][a-z0-9_]*$"
+NAME_WANTED = "small letters, digits and underscores, beginning with a letter"
 _FEW = 21  # elements of a value that a message shows at most
 _models: dict[type, type[BaseModel]] = {}
 
@@ -42,7 +42,7 @@ def schema(cls: type) -> type[BaseModel]:
     if cls not in _models:
         declared: dict[str, Any] = {name: _field(d) for name, d in cls.fields.items()}  # type: ignore[attr-defined]
         if issubclass(cls, Row):
-            declared["name"] = (Annotated[str, Strict(), Field(pattern=_NAME)], ...)
+            declared["name"] = (Annotated[str, Strict(), Field(pattern=NAME)], ...)
         _models[cls] = create_model(cls.__name__, __config__=_FORBID, **declared)
     return _models[cls]
 
@@ -170,7 +170,7 @@ def _wanted(declared: Declared | None, name: str, path: str, depth: int, value: 
         return f"rows, each under [[{path}]] in double brackets"
     if isinstance(declared, Setting):
         if name == "name" and declared.default == "":
-            return f"a name in quotes: {_NAME_WANTED}"
+            return f"a name in quotes: {NAME_WANTED}"
         if declared.choices:
             return " or ".join(map(shown, declared.choices)) + near(
                 value, list(declared.choices), listed=False

@@ -417,8 +417,8 @@ def test_a_disk_that_fails_is_no_traceback(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(RunResult, "save", full)
     done = command(*SMALL, "--out", str(tmp_path))
     assert done.exit_code == 1
-    assert done.stderr == f"error: {tmp_path}: No space left on device\n"
-    assert done.stdout == ""
+    assert done.stderr.startswith(f"error: {tmp_path}: No space left on device; ")
+    assert "private_credit.loss" in done.stdout  # what was found is not lost
 
 
 def test_a_reader_that_leaves_is_no_traceback() -> None:

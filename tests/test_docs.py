@@ -82,7 +82,7 @@ def test_the_commands_in_help_parse() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["overbuilt rnu base", "overbuilt run base --path 3", "overbuilt run", "overbuilt run a b"],
+    ["overbuilt rnu base", "overbuilt run base --path 3", "overbuilt claims", "overbuilt run a b"],
 )
 def test_a_line_that_would_not_run_does_not_parse(line: str) -> None:
     with pytest.raises(click.UsageError):

@@ -121,6 +121,13 @@ def test_bad_options_are_refused_in_a_line(arguments: str, named: str) -> None:
     assert named in lines[0]
 
 
+def test_a_run_needs_a_scenario_or_a_folder() -> None:
+    done = command("run")
+    assert done.exit_code == 2
+    assert "SCENARIO" in done.stderr
+    assert "--resume" in done.stderr
+
+
 def test_all_that_is_wrong_is_said_at_once() -> None:
     lines = refused(
         "run", "textbook", "--stats", "x", "--tail", "-1", "--deadline", "x", "--seed", "-1"

@@ -35,8 +35,14 @@ from .shared import (
     help="Also audit so many paths: every month's accounts, in float64 on the reference.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the audited paths.")
+@format_option
 def check(
-    scenario: str, overrides: tuple[str, ...], events: tuple[str, ...], paths: int, seed: int
+    scenario: str,
+    overrides: tuple[str, ...],
+    events: tuple[str, ...],
+    paths: int,
+    seed: int,
+    style: str,
 ) -> None:
     """Check a scenario and say everything that is wrong with it.
 
@@ -46,19 +52,24 @@ def check(
     \b
     Examples:
       overbuilt check my_book.toml
-      overbuilt check base --paths 256
+      overbuilt check base --paths 256 --format json
     """
-    from ..tables import print_scenario
+    from ..tables import print_scenario, scenario_json
 
     loaded = load_or_fail(scenario, overrides, events)
-    print_scenario(loaded)
-    if not paths:
-        return
-    from ..audit import audit, print_audit
+    if style == "table":
+        print_scenario(loaded)
+    found = None
+    if paths:
+        from ..audit import audit, print_audit
 
-    found = attempt(lambda: audit(loaded, paths, seed))
-    print_audit(found)
-    if found.violations:
+        found = attempt(lambda: audit(loaded, paths, seed))
+        if style == "table":
+            print_audit(found)
+    if style == "json":
+        told = scenario_json(loaded) | {"audit": found.as_json() if found else None}
+        click.echo(json.dumps(told, indent=2, allow_nan=False))
+    if found and found.violations:
         sys.exit(FAILED)
 
 

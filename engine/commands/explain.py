@@ -42,12 +42,14 @@ def explain(
     loaded = load_or_fail(scenario, overrides, also=("claims",) if system == "claims" else ())
 
     def work() -> None:
-        if graph == "-":
+        if graph == "-" and style == "json":
+            click.echo(json.dumps({"reads": drawn.graph_json(loaded)}, indent=2))
+        elif graph == "-":
             click.echo(drawn.graph_text(loaded))
         elif graph is not None:
             with open(graph, "w", encoding="utf-8") as file:
                 file.write(drawn.graph_svg(loaded))
-            click.echo(f"written to {graph}")
+            click.echo(json.dumps({"written": graph}) if style == "json" else f"written to {graph}")
         elif style == "json":
             found = said.overview(loaded) if system is None else said.describe(loaded, system)
             click.echo(json.dumps(found, indent=2))
@@ -63,13 +65,18 @@ def explain(
 @click.option(
     "--scenario", default="base", show_default=True, help="Whose kernel to look for in the cache."
 )
-def backends(scenario: str) -> None:
+@format_option
+def backends(scenario: str, style: str) -> None:
     """What can run here, what cannot and how to get it.
 
     \b
     Example:
       overbuilt backends
     """
-    from ..tables import print_backends
+    from ..tables import backend_rows, print_backends
 
-    print_backends(load_or_fail(scenario))
+    loaded = load_or_fail(scenario)
+    if style == "json":
+        click.echo(json.dumps({"backends": backend_rows(loaded)}, indent=2))
+    else:
+        print_backends(loaded)

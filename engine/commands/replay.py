@@ -186,7 +186,7 @@ def _load_run(asked: _Asked, given: set[str], problems: list[str]) -> Any:
         return None
     try:
         if asked.path is not None and asked.path >= 0:
-            check_path(asked.path, result.path_count)
+            check_path(asked.path, result.last_path + 1)
         if asked.worst is not None and asked.metric is not None:
             extremes(result, asked.metric, asked.worst, asked.least)
     except ConfigError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from typing import Any
 
@@ -11,18 +12,28 @@ import click
 from ..progress import Progress
 from .shared import (
     BAD_INPUT,
+    BREACHED,
+    FAILED,
     UNMET,
     attempt,
     backend_option,
+    bad_path_option,
+    columns_of,
     dtype_option,
     event_option,
     fail,
     format_option,
+    intervals_option,
     load_to_run,
+    max_bad_option,
     months_option,
+    open_log,
     paths_option,
+    say,
     seed_option,
     set_option,
+    share_of,
+    stats_option,
 )
 
 
@@ -52,11 +63,23 @@ from .shared import (
 )
 @click.option("--deadline", metavar="TIME", help="Stop after so long: 90s, 30m, 2h.")
 @click.option(
-    "--stats",
-    metavar="NAMES",
-    help="Columns of the table: mean, se, sd, skew, kurtosis, p95, var999, es975, ...",
+    "--range",
+    "path_range",
+    metavar="FIRST..LAST",
+    help="Only these of the paths, whole blocks; overbuilt merge makes one run of all.",
 )
-@click.option("--intervals", is_flag=True, help="Also show each figure's 95 % interval.")
+@bad_path_option
+@max_bad_option
+@click.option(
+    "--fallback", is_flag=True, help="Where a backend fails in the middle, let the next go on."
+)
+@click.option(
+    "--cluster",
+    metavar="WHERE",
+    help="Compute on a Dask cluster: local:4, processes here, or its scheduler, tcp://HOST:8786.",
+)
+@stats_option
+@intervals_option
 @click.option(
     "--probability",
     "probabilities",
@@ -73,6 +96,13 @@ from .shared import (
 @click.option(
     "--profile", is_flag=True, help="Also time each system: the run with it and without it."
 )
+@click.option(
+    "--log-json",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value="-",
+    help="Log events, a JSON object a line: to FILE, at its end, or to standard error.",
+)
 @format_option
 def run(
     scenario: str | None,
@@ -88,18 +118,25 @@ def run(
     until: tuple[str, ...],
     max_paths: int | None,
     deadline: str | None,
+    path_range: str | None,
+    on_bad_path: str,
+    max_bad: str,
+    fallback: bool,
+    cluster: str | None,
     stats: str | None,
     intervals: bool,
     probabilities: tuple[str, ...],
     tail: int,
     profile: bool,
+    log_json: str | None,
     style: str,
 ) -> None:
     """Simulate a scenario: a shipped one by name, or a TOML file.
 
     With --until it runs until every target holds, for all looks together with 95 % confidence; exit code
-    3 where --max-paths or --deadline came first. With --out, what is done is saved every few seconds:
-    a run that was killed, or ended by a signal, goes on with --resume, and ends with the same bytes.
+    3 where --max-paths or --deadline came first; 4 where a limit of the config is breached; 1 where too many
+    paths are not finite, or a device failed. With --out, what is done is saved every few seconds: a run that was
+    killed, or ended by a signal, goes on with --resume, and ends with the same bytes.
 
     \b
     Examples:
@@ -108,20 +145,26 @@ def run(
       overbuilt run base --event price_war@18 --event funding_freeze@20
       overbuilt run base --until "private_credit.loss.es99 within 1%" --deadline 30m
       overbuilt run --resume runs/linear
+      overbuilt run base --paths 10000000 --cluster local:4 --out runs/base
+      overbuilt run base --paths 1000000 --range 0..524287 --out runs/first
       overbuilt run base --stats mean,sd,p99,es999 --intervals
       overbuilt run base --probability "private_credit.loss > 200"
-      overbuilt run my_book.toml --backend native --format json
+      overbuilt run my_book.toml --backend native --format json --log-json=run.log
     """
     from ..signals import Signals
     from ..simulate import check_asked, simulate
 
     problems: list[str] = []
-    columns = _columns(stats, problems)
+    log = open_log(log_json, problems)
+    columns = columns_of(stats, problems)
     seconds = _seconds(deadline, problems)
+    policy = {"on_bad_path": on_bad_path, "max_bad": share_of(max_bad, problems)}
+    problems += _check_cluster(cluster, profile, fallback)
     if resume is not None and out is not None:
         problems.append(f"--out {out}: with --resume the run stays in its folder")
     if resume is not None and scenario is None:
         loaded, asked = _stored(resume, problems)
+        asked |= {k: v for k, v in policy.items() if _given(k)}
     elif scenario is None:
         raise click.UsageError("Missing argument 'SCENARIO', or --resume DIR.")
     else:
@@ -136,7 +179,8 @@ def run(
         most = (max_paths if max_paths is not None else MOST) if until else paths
         asked = {
             "paths": most, "seed": seed, "backend": backend, "dtype": dtype, "months": months,
-            "until": until, "probabilities": probabilities, "tail": tail,
+            "until": until, "probabilities": probabilities, "tail": tail, **policy,
+            "path_range": _range(path_range, most, until, problems),
         }  # fmt: skip
         loaded = load_to_run(
             scenario, overrides, events, (most, seed, months, dtype, backend), out, problems,
@@ -147,20 +191,25 @@ def run(
     def work() -> Any:
         from ..stop_table import look_line
 
-        with signals, Progress(style == "table") as progress:
+        with signals, Progress(style == "table" and log_json is None) as progress:
             return simulate(
-                loaded, **asked, progress=progress, deadline=seconds,
+                loaded, **asked, progress=progress, deadline=seconds, cluster=cluster,
                 on_look=lambda look: progress.say(look_line(look)),
                 out=out if resume is None else resume, resume=resume is not None, interrupted=signals,
+                on_event=log, fallback=fallback,
             )  # fmt: skip
 
     where = out if resume is None else resume
     result = attempt(work, where=where)
     costs = None
     if profile and not signals():
-        costs = attempt(lambda: _profile(loaded, result, style))
+        costs = attempt(lambda: _profile(loaded, result, style if log_json is None else "json"))
+    if log_json is not None:
+        _log_end(log, result)
     for line in result.damage:
-        click.echo(f"warning: {line}; the run went on from what was whole", err=True)
+        say("warning", line)
+    for line in result.lost if log_json != "-" else ():  # the log was told when it happened
+        click.echo(f"warning: {line}", err=True)
     if style == "json":
         found = result.as_json() | ({"profile": costs.as_json()} if costs else {})
         click.echo(json.dumps(found, indent=2))
@@ -174,26 +223,80 @@ def run(
             click.echo()
             print_profile(costs)
     if result.bad_count:
-        first = next(iter(result.bad_paths.items()), None)
-        click.echo(
-            f"warning: {result.bad_count} of {result.path_count} paths had a non-finite state and are left out; "
-            f"the first is path {first[0]} in month {first[1]}"
-            if first
-            else "",
-            err=True,
+        _say_bad(result)
+    breached = said_of_limits(result, log_json == "-")
+    if result.unsaved:
+        fail(
+            [
+                f"{result.unsaved}; what was found is above, what was saved before goes on with --resume {where}"
+            ],
+            FAILED,
         )
-    if result.stop and not result.stop["held"]:
+    if result.failure:
+        again = f"; what was computed is in {where}" if where else ""
+        path = next(iter(result.bad_paths))
+        fail([f"{result.failure}{again}", f"see {_replay_of(path, scenario, where)}"], FAILED)
+    if cut := result.stop is not None and not result.stop["held"]:
         again = f"; go on with overbuilt run --resume {where}" if where else ""
-        click.echo(
-            f"warning: stopped by {result.stop['why']} after {result.path_count:,} paths, before what was asked "
+        say(
+            "warning",
+            f"stopped by {result.stop['why']} after {result.path_count:,} paths, before what was asked "
             f"for{again if result.status == 'stopped' else ''}",
-            err=True,
         )
-        sys.exit(signals.exit_code or UNMET)
+    sys.exit(exit_code(cut, signals.exit_code, breached))
+
+
+def _log_end(log: Any, result: Any) -> None:
+    """What the last event says of the run, and an event for each limit."""
+    log.ending = {"status": result.status, "paths": result.path_count, "digest": result.digest}
+    for verdict in _judged(result):
+        log("limit", verdict.as_json())
+
+
+def said_of_limits(result: Any, logged: bool) -> bool:
+    """A line for each limit that is breached, or not told apart; whether any is breached."""
+    for verdict in _judged(result):
+        if not logged and (verdict.breached or not verdict.told_apart):
+            click.echo(verdict.line(), err=True)
+    return any(v.breached for v in _judged(result))
+
+
+def _judged(result: Any) -> list[Any]:
+    """The verdicts that count: none of a part of a run, as the whole is judged when it is merged."""
+    return [] if result.identity.get("range") else result.limits
+
+
+def exit_code(cut: bool, signal: int, breached: bool) -> int:
+    """What came first: a signal that cut the run; a breached limit; what was asked for and not reached.
+
+    A run that failed has ended before. A limit is judged on what there is, but of a run that a signal cut, the
+    whole may say otherwise: it goes on, and is judged again.
+    """
+    if cut and signal:
+        return signal
+    return BREACHED if breached else UNMET if cut else 0
 
 
 MOST = 1_000_000_000
 """Paths that --until takes at most, unless told otherwise."""
+
+
+def _check_cluster(cluster: str | None, profile: bool, fallback: bool) -> list[str]:
+    """What is wrong with the cluster, and with options that do not go with one."""
+    if cluster is None:
+        return []
+    from ..cluster import check_cluster
+
+    problems = [f"--{line.replace(' = ', ' ', 1)}" for line in check_cluster(cluster)]
+    if profile:
+        problems.append(
+            "--profile: times kernels in this process; should be left out with --cluster"
+        )
+    if fallback:
+        problems.append(
+            "--fallback: on a cluster another worker goes on where one fails; should be left out"
+        )
+    return problems
 
 
 def _given(parameter: str) -> bool:
@@ -202,20 +305,28 @@ def _given(parameter: str) -> bool:
     return source == click.core.ParameterSource.COMMANDLINE
 
 
+_OF_RESUME = (
+    "resume", "deadline", "stats", "intervals", "style", "profile", "out", "log_json", "fallback", "cluster",
+    "on_bad_path", "max_bad",
+)  # fmt: skip
+"""What may be said with --resume; the rest is stored with the run."""
+
+
 def _stored(folder: str, problems: list[str]) -> tuple[Any, dict[str, Any]]:
     """The scenario of a run that was cut off, and what was asked of it; options that say otherwise are refused."""
+    from ..remote import working_folder
     from ..run_store import asked_of, read_manifest, scenario_in
     from ..validate import ConfigError
 
-    mine = ("resume", "deadline", "stats", "intervals", "style", "profile", "out")
-    given = [p for p in click.get_current_context().params if p not in mine and _given(p)]
+    given = [p for p in click.get_current_context().params if p not in _OF_RESUME and _given(p)]
     problems += [
         f"--{_OPTION.get(p, p).replace('_', '-')}: is stored with the run; --resume takes it from there"
         for p in given
     ]
     try:
-        manifest = read_manifest(folder)
-        loaded, asked = scenario_in(folder, manifest), asked_of(folder, manifest)
+        here = working_folder(folder, resume=True)
+        manifest = read_manifest(here)
+        loaded, asked = scenario_in(here, manifest), asked_of(here, manifest)
     except ConfigError as error:
         problems += error.problems
     if problems:
@@ -223,24 +334,53 @@ def _stored(folder: str, problems: list[str]) -> tuple[Any, dict[str, Any]]:
     return loaded, asked
 
 
-_OPTION = {"overrides": "set", "events": "event", "probabilities": "probability"}
+_OPTION = {
+    "overrides": "set",
+    "events": "event",
+    "probabilities": "probability",
+    "path_range": "range",
+}
 
 
-def _columns(stats: str | None, problems: list[str]) -> tuple[str, ...]:
-    from ..functionals import FORMS, parse_functional
-    from ..tables import COLUMNS
+def _range(
+    text: str | None, paths: int, until: tuple[str, ...], problems: list[str]
+) -> tuple[int, int] | None:
+    from ..path_ranges import check_range, parse_range
+    from ..validate import ConfigError
 
-    if stats is None:
-        return COLUMNS
-    columns = tuple(s.strip() for s in stats.split(",") if s.strip())
-    problems += [
-        f"--stats {s}: unknown; should be se, {FORMS}"
-        for s in columns
-        if s != "se" and parse_functional(s) is None
-    ]
-    if not 1 <= len(columns) <= 8:
-        problems.append(f"--stats {stats!r}: names {len(columns)} statistics; should be 1 to 8")
-    return columns
+    if text is None:
+        return None
+    try:
+        found = parse_range(text)
+    except ConfigError as error:
+        problems += error.problems
+        return None
+    if paths > 0:  # else that is the problem
+        problems += check_range(found, paths, until)
+    return found
+
+
+def _say_bad(result: Any) -> None:
+    from ..quarantine import line_of
+
+    say(
+        "warning",
+        f"{result.bad_count} of {result.path_count} paths had a non-finite state and are left out; the first is "
+        f"{line_of(result.quarantined[0])}",
+    )
+
+
+def _replay_of(path: int, scenario: str | None, where: str | None) -> str:
+    """The command that replays a path of this run."""
+    if where is not None:
+        return shlex.join(["overbuilt", "replay", where, "--path", str(path)])
+    words = ["overbuilt", "replay", str(scenario), "--path", str(path)]
+    for name in ("seed", "backend", "dtype", "months", "overrides", "events"):
+        given = click.get_current_context().params[name]
+        for value in given if isinstance(given, tuple) else (given,):
+            if _given(name):
+                words += [f"--{_OPTION.get(name, name)}", str(value)]
+    return shlex.join(words)
 
 
 def _seconds(deadline: str | None, problems: list[str]) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-BAD_INPUT, FAILED, UNMET, INTERRUPTED = 2, 1, 3, 130
+BAD_INPUT, FAILED, UNMET, BREACHED, INTERRUPTED = 2, 1, 3, 4, 130
 BACKENDS = ("auto", "cuda", "jax", "native", "numpy")
 
 
@@ -42,10 +42,94 @@ format_option = click.option(
 )
 
 
+stats_option = click.option(
+    "--stats",
+    metavar="NAMES",
+    help="Columns of the table: mean, se, sd, skew, kurtosis, p95, var999, es975, ...",
+)
+intervals_option = click.option(
+    "--intervals", is_flag=True, help="Also show each figure's 95 % interval."
+)
+bad_path_option = click.option(
+    "--on-bad-path",
+    type=click.Choice(["abort", "quarantine"]),
+    default="quarantine",
+    show_default=True,
+    help="At a path with a non-finite state: end the run, or leave the path out.",
+)
+max_bad_option = click.option(
+    "--max-bad",
+    default="0.1%",
+    show_default=True,
+    metavar="SHARE",
+    help="Fail where more of the paths than this have a non-finite state.",
+)
+
+
 def fail(lines: list[str], code: int) -> NoReturn:
     for line in lines:
-        click.echo(f"error: {line}", err=True)
+        say("error", line)
     sys.exit(code)
+
+
+_LOG = "overbuilt.log"
+
+
+def open_log(target: str | None, problems: list[str]) -> Any:
+    """What is told of events: this command's log, which ends with it; or, without one, nobody."""
+    from ..log import JsonLog, silent
+    from ..validate import ConfigError
+
+    if target is None:
+        return silent
+    context = click.get_current_context()
+    try:
+        log = JsonLog(target)
+    except ConfigError as error:
+        problems += error.problems
+        return silent
+    context.meta[_LOG] = context.with_resource(log)
+    return log
+
+
+def say(kind: str, line: str) -> None:
+    """An error or a warning on standard error, and in the log; only there where that is standard error."""
+    context = click.get_current_context(silent=True)
+    log = context.meta.get(_LOG) if context is not None else None
+    if log is not None:
+        log(kind, {"message": line})
+    if log is None or not log.on_stderr:
+        click.echo(f"{kind}: {line}", err=True)
+
+
+def columns_of(stats: str | None, problems: list[str]) -> tuple[str, ...]:
+    """The columns that ``--stats`` names, or the usual ones."""
+    from ..functionals import FORMS, parse_functional
+    from ..tables import COLUMNS
+
+    if stats is None:
+        return COLUMNS
+    columns = tuple(s.strip() for s in stats.split(",") if s.strip())
+    problems += [
+        f"--stats {s}: unknown; should be se, {FORMS}"
+        for s in columns
+        if s != "se" and parse_functional(s) is None
+    ]
+    if not 1 <= len(columns) <= 8:
+        problems.append(f"--stats {stats!r}: names {len(columns)} statistics; should be 1 to 8")
+    return columns
+
+
+def share_of(text: str, problems: list[str]) -> float:
+    """The share that ``--max-bad`` says."""
+    from ..quarantine import parse_share
+    from ..validate import ConfigError
+
+    try:
+        return parse_share(text)
+    except ConfigError as error:
+        problems += [f"--max-bad: {p}" for p in error.problems]
+    return 0.0
 
 
 def wanted_values(
@@ -147,7 +231,7 @@ def load_to_run(
 
 def attempt(work: Any, where: str | None = None) -> Any:
     """What ``work`` returns; its errors as lines, with the exit code that each kind has."""
-    from ...kernels.backends.base import BackendError
+    from ...kernels.backends.base import BackendError, LaunchError
     from ...kernels.trace import TraceError
     from ..validate import ConfigError
 
@@ -155,6 +239,8 @@ def attempt(work: Any, where: str | None = None) -> Any:
         return work()
     except ConfigError as error:
         fail(error.problems, BAD_INPUT)
+    except LaunchError as error:  # it could be used, and then failed
+        fail(str(error).splitlines(), FAILED)
     except (BackendError, TraceError) as error:
         fail(str(error).splitlines(), BAD_INPUT)
     except OSError as error:

@@ -24,7 +24,11 @@ class BackendError(RuntimeError):
     """A backend cannot be used here; the message says why and what would help."""
 
 
-class OutOfMemory(BackendError):
+class LaunchError(BackendError):
+    """A backend that worked failed in the middle of a run; the message says how."""
+
+
+class OutOfMemory(LaunchError):
     """A launch does not fit in the device's memory; a smaller one may."""
 
 
@@ -159,6 +163,10 @@ def thread_count() -> int:
 
 def path_words(first: int, count: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """Path numbers first, first + 1, ... as low words and high words."""
-    numbers = np.arange(first, first + count, dtype=np.uint64)
-    low = (numbers & np.uint64(0xFFFFFFFF)).astype(np.uint32)
-    return low, (numbers >> np.uint64(32)).astype(np.uint32)
+    return split(np.arange(first, first + count, dtype=np.uint64))
+
+
+def split(paths: NDArray[np.uint64]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Path numbers as low words and high words."""
+    low = (paths & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+    return low, (paths >> np.uint64(32)).astype(np.uint32)

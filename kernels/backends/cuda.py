@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -11,12 +12,13 @@ from .. import cache
 from ..emit import emit, source
 from ..program import Program
 from ..trace import Model
-from .base import BackendError, Output, Status, check_same, pack_many
+from .base import BackendError, LaunchError, OutOfMemory, Output, Status, check_same, pack_many
 
 INSTALL = "pip install 'overbuilt[cuda]' (CUDA 13), or cupy-cuda12x for a CUDA 12 driver"
 THREADS = 128
 LAUNCH_BYTES = 1 << 30  # of results on the device, for several parameter sets in one launch
 GRID_ROWS = 65_535  # what the device allows
+OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation, and CUDA_ERROR_OUT_OF_MEMORY of the driver
 # No fast math: NaN must survive, and a CPU must be able to check a result. Contraction is as on the CPU.
 # CuPy adds -ftz=true (float32 subnormals become zero) and --device-as-default-execution-space.
 FLAGS = ("-std=c++17", "--fmad=true", f"-DOB_THREADS={THREADS}")
@@ -90,7 +92,22 @@ class CudaKernel:
         months: int,
         series: bool,
     ) -> list[Output]:
-        """One launch, a row of the grid for each model; series only of a single one."""
+        """One launch, a row of the grid for each model; series only of a single one.
+
+        Raises OutOfMemory where the device's memory does not hold it, LaunchError where the device fails.
+        """
+        with _device_errors(count):
+            return self._launched(models, seed, first, count, months, series)
+
+    def _launched(
+        self,
+        models: Sequence[Model],
+        seed: int,
+        first: int,
+        count: int,
+        months: int,
+        series: bool,
+    ) -> list[Output]:
         import cupy
 
         inputs = [cupy.asarray(a) for a in pack_many(self.program, models, self.dtype)]
@@ -114,6 +131,22 @@ class CudaKernel:
             Output(values, on_host, months_)
             for values, months_ in zip(cupy.asnumpy(metrics), cupy.asnumpy(bad), strict=True)
         ]
+
+
+@contextmanager
+def _device_errors(count: int) -> Iterator[None]:
+    """What CuPy raises in a launch of so many paths, as the errors of backends."""
+    import cupy
+
+    try:
+        yield
+    except cupy.cuda.memory.OutOfMemoryError as error:
+        raise OutOfMemory(f"{count:,} paths do not fit in the device's memory: {error}") from error
+    except (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError) as error:
+        # a kernel's stack is reserved at its launch, beside CuPy's own pool
+        if error.status == OUT_OF_MEMORY:
+            raise OutOfMemory(f"{count:,} paths do not fit on the device: {error}") from error
+        raise LaunchError(f"the CUDA device failed: {error}") from error
 
 
 def compile(model: Model, program: Program, dtype: str) -> CudaKernel:

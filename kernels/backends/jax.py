@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,24 @@ from ..arrays import ArrayColumn, ArrayNamespace
 from ..namespace import Fields
 from ..program import Program
 from ..trace import Model
-from .base import BackendError, Output, Status, check_same, path_words, thread_count
+from .base import (
+    BackendError,
+    LaunchError,
+    OutOfMemory,
+    Output,
+    Status,
+    check_same,
+    path_words,
+    thread_count,
+)
 
 INSTALL = "pip install 'overbuilt[jax]'"
 # One noisy run each of 512, 2048 and 8192: bench/trio.py's `each` ran fastest with this, while `base` was
 # about a fifth faster with 512.
 CPU_CHUNK = 2048
 ACCELERATOR_CHUNK = 65536
+# Chunks of 32, 256, 1024 and 2048 paths gave the same bytes of `base` on a processor; one of 2 did not.
+LEAST_CHUNK = 32
 # indices are clamped before, and each path writes its own column
 _IN_BOUNDS: dict[str, Any] = {"mode": "promise_in_bounds", "unique_indices": True}
 
@@ -174,11 +186,12 @@ class JaxKernel:
                 return tuple(np.asarray(part)[..., :keep] for part in got)
 
         starts = range(0, count, self.chunk)
-        if self.threads > 1 and len(starts) > 1:
-            with ThreadPoolExecutor(self.threads) as pool:
-                parts = list(pool.map(one, starts))
-        else:
-            parts = [one(at) for at in starts]
+        with self._device_errors(count):
+            if self.threads > 1 and len(starts) > 1:
+                with ThreadPoolExecutor(self.threads) as pool:
+                    parts = list(pool.map(one, starts))
+            else:
+                parts = [one(at) for at in starts]
         metrics, bad = (np.concatenate([p[j] for p in parts], axis=-1) for j in (0, 1))
         record = np.concatenate([p[2] for p in parts], axis=-1) if series else None
         return Output(metrics, record, bad)
@@ -189,6 +202,26 @@ class JaxKernel:
         # the values are arguments of the jitted function: it is compiled once, for columns of one length
         check_same(self.program, models)
         return [self.run(model, seed, first, count, months, False) for model in models]
+
+    @contextmanager
+    def _device_errors(self, count: int) -> Iterator[None]:
+        """What XLA raises in a launch of so many paths, as the errors of backends.
+
+        A launch computes whole chunks, so where memory ends the chunk must be smaller too, for all that follow.
+        """
+        import jax
+
+        try:
+            yield
+        except jax.errors.JaxRuntimeError as error:
+            first = str(error).splitlines()[0]
+            if "RESOURCE_EXHAUSTED" not in first:
+                raise LaunchError(f"JAX: the device failed: {first}") from error
+            chunk = min(self.chunk, count)
+            self.chunk = min(self.chunk, max(chunk // 2, LEAST_CHUNK))
+            raise OutOfMemory(
+                f"{chunk:,} paths do not fit in the device's memory: {first}"
+            ) from error
 
     def _inputs(self, model: Model) -> dict[str, Any]:
         real = np.float64 if self.dtype == "float64" else np.float32

@@ -255,11 +255,11 @@ def _stack_bytes(program: Program) -> int:
 def _pool(threads: int, stack: int) -> ThreadPoolExecutor:
     """Threads whose stacks hold the kernel's arrays, started now: later ones get the usual stack again."""
     before = threading.stack_size(max(-(-stack // STACK_UNIT) * STACK_UNIT, 8 << 20))
+    pool, ready = ThreadPoolExecutor(threads), threading.Barrier(threads)
     try:
-        pool = ThreadPoolExecutor(threads)
-        ready = threading.Barrier(threads)
         list(pool.map(lambda _: ready.wait(), range(threads)))
-    except (RuntimeError, threading.BrokenBarrierError) as error:
+    except (RuntimeError, MemoryError, threading.BrokenBarrierError) as error:
+        ready.abort()  # those that did start must not wait for the others
         raise BackendError(
             f"native: {threads} threads with {stack >> 20} MiB of stack cannot be started ({error})"
         ) from None

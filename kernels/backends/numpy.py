@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..arrays import ArrayColumn, ArrayNamespace
 from ..program import Program
 from ..trace import Model
-from .base import BackendError, Output, Status, check_same, path_words
+from .base import BackendError, Output, Status, check_same, split
 
 CHUNK = 4096  # paths at a time: the month's arrays stay in the cache
 
@@ -32,9 +33,16 @@ class NumpyKernel:
     def run(
         self, model: Model, seed: int, first: int, count: int, months: int, series: bool
     ) -> Output:
+        paths = np.arange(first, first + count, dtype=np.uint64)
+        return self.run_paths(model, seed, paths, months, series)
+
+    def run_paths(
+        self, model: Model, seed: int, paths: NDArray[np.uint64], months: int, series: bool
+    ) -> Output:
+        """As ``run``, for any paths in any order."""
         parts = [
-            self._chunk(model, seed, first + at, min(CHUNK, count - at), months, series)
-            for at in range(0, count, CHUNK)
+            self._chunk(model, seed, paths[at : at + CHUNK], months, series)
+            for at in range(0, len(paths), CHUNK)
         ]
         return Output(
             np.concatenate([p.metrics for p in parts], axis=1),
@@ -51,10 +59,11 @@ class NumpyKernel:
         return [self.run(model, seed, first, count, months, False) for model in models]
 
     def _chunk(
-        self, model: Model, seed: int, first: int, count: int, months: int, series: bool
+        self, model: Model, seed: int, paths: NDArray[np.uint64], months: int, series: bool
     ) -> Output:
+        count = len(paths)
         real = np.float64 if self.dtype == "float64" else np.float32
-        xp = ArrayNamespace(np, self.dtype == "float64", path_words(first, count), seed)
+        xp = ArrayNamespace(np, self.dtype == "float64", split(paths), seed)
         inputs = bind(model, xp, real)
         rows = self.program.series_rows()
         record = np.empty((months, self.program.row_count(), count), real) if series else None

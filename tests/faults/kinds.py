@@ -83,7 +83,7 @@ def twice(reference: Reference, rng: random.Random, folder: Path) -> str:
     time.sleep((0.4 + 0.5 * rng.random()) * reference.seconds)
     for _ in range(2):
         process.send_signal(signal.SIGINT)
-        time.sleep(0.02 * rng.random())
+        time.sleep(0.6 * rng.random())
     done = finish(process)
     if done.code not in (0, 130, -signal.SIGINT):
         return f"exit {done.code}: {done.err[-200:]}"

@@ -1,0 +1,202 @@
+"""What a Dask worker does for a run: plans it once, says who it is, computes ranges of its blocks.
+
+These functions are all that a client calls. They take and give plain values: text, numbers, and the bytes of
+``checkpoint.pack``. What goes wrong comes back as lines, not as an exception that would have to be pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import tempfile
+import threading
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..kernels.backends.base import BackendError
+from ..kernels.trace import TraceError
+from .checkpoint import pack
+from .log import silent
+from .quarantine import BadPaths, named
+from .result import rows_by_month
+from .runner import Runner
+from .scenario import Scenario, restore
+from .simulate import Plan, _identity, _work, plan
+from .statistics import BLOCK, Statistics
+from .tails import Sample, Tail, mixed
+from .validate import ConfigError
+
+Answer = dict[str, Any]
+"""What a function here gives; with ``lines`` it says why there is nothing else, and with ``kind`` of what kind that is."""
+
+UNKNOWN, REFUSED, FAILED = "unknown", "refused", "failed"
+_KEPT = 4
+"""Runs that a worker keeps the plans of: a cluster may serve several at once."""
+
+
+@dataclass
+class _Prepared:
+    """A run's plan in this process; ``batch`` is what the memory was found to hold."""
+
+    scenario: Scenario
+    plan: Plan
+    asked: dict[str, Any]
+    batch: int
+
+    def statistics(self) -> Statistics:
+        a = self.asked
+        events = tuple((str(m), str(sign), float(t)) for m, sign, t in a["events"])
+        return Statistics(self.plan.economy.metrics, a["tail"], a["sample"], events)
+
+
+_prepared: dict[str, _Prepared] = {}
+_working = threading.Lock()
+"""One task at a time, however many threads Dask gives a worker: a kernel takes the whole device by itself."""
+
+
+def dask_setup(worker: Any) -> None:
+    """As a Dask preload: Ctrl-C reaches every process of a terminal, and only the client is to hear it."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def prepare(key: str, asked: str, books: dict[str, bytes]) -> Answer:
+    """Plan a run and keep it under ``key``: its identity here, what auto chose, what it cost, and the host's name.
+
+    ``asked`` is JSON: the config, and the arguments of simulate; ``books`` are the files that the config names,
+    compressed.
+    """
+    try:
+        with _working:
+            made = _prepared.get(key) or _prepare(asked, books)
+            _prepared[key] = made
+            while len(_prepared) > _KEPT:
+                del _prepared[next(iter(_prepared))]
+    except ConfigError as error:
+        return {"kind": REFUSED, "lines": error.problems}
+    except (BackendError, TraceError) as error:
+        return {"kind": REFUSED, "lines": str(error).splitlines()}
+    except MemoryError:
+        return _out_of_memory()
+    a, p = made.asked, made.plan
+    return {
+        "identity": _identity(p, a["paths"], a["seed"], a["until"], made.statistics()),
+        "chunk": p.kernel.chunk,
+        "passed_over": p.passed_over,
+        "seconds": p.seconds,
+        "host": socket.gethostname(),
+    }
+
+
+def _prepare(asked: str, books: dict[str, bytes]) -> _Prepared:
+    a = json.loads(asked)
+    with tempfile.TemporaryDirectory(prefix="overbuilt-") as place:
+        for name, data in books.items():
+            (Path(place) / Path(name).name).write_bytes(zlib.decompress(data))
+        scenario = restore(a["config"], a["scenario"], Path(place))
+        made = plan(scenario, a["backend"], a["dtype"], a["months"])
+    return _Prepared(scenario, made, a, a["batch"] or max(made.kernel.chunk, BLOCK))
+
+
+def compute(key: str, first: int, end: int, bounds: Answer | None) -> Answer:
+    """The statistics of blocks first, ..., end - 1, packed, without what is beyond ``bounds``."""
+    with _working:
+        made = _prepared.get(key)
+        if made is None:
+            return _unknown()
+        a = made.asked
+        statistics = made.statistics()
+        try:
+            runner = Runner(
+                made.plan, a["seed"], min(end * BLOCK, a["paths"]), made.batch, first=first * BLOCK
+            )
+            _work(runner, statistics, None, None, None, silent, BadPaths())
+            made.batch = runner.batch
+            if bounds is not None:
+                prune(statistics, bounds)
+            return {"packed": pack(statistics, runner.elapsed), "seconds": runner.elapsed}
+        except BackendError as error:
+            return {"kind": FAILED, "lines": str(error).splitlines()}
+        except MemoryError:
+            return _out_of_memory()
+
+
+def series(key: str, paths: int) -> Answer:
+    """The series of a run of so many paths by month: the rows of each variable, as ``Result.stored_series``."""
+    with _working:
+        made = _prepared.get(key)
+        if made is None:
+            return _unknown()
+        try:
+            runner = Runner(made.plan, made.asked["seed"], paths, made.batch)
+            record = runner.record()
+        except BackendError as error:
+            return {"kind": FAILED, "lines": str(error).splitlines()}
+        except MemoryError:
+            return _out_of_memory()
+        names = made.plan.economy.series if record is not None else ()
+        return {"rows": {n: rows_by_month(record[:, i]) for i, n in enumerate(names)}}  # type: ignore[index]
+
+
+def name_bad(key: str, bad: dict[int, int]) -> Answer:
+    """The first paths with a non-finite state, and the variable of each: see quarantine."""
+    with _working:
+        made = _prepared.get(key)
+        if made is None:
+            return _unknown()
+        p = made.plan
+        how = {
+            "seed": made.asked["seed"],
+            "backend": p.backend,
+            "dtype": p.dtype,
+            "months": p.months,
+        }
+        return {"bad": named(made.scenario, how, bad)}
+
+
+def _unknown() -> Answer:
+    return {"kind": UNKNOWN, "lines": ["it does not know the run; its process was started again"]}
+
+
+def _out_of_memory() -> Answer:
+    return {"kind": FAILED, "lines": ["out of memory"]}
+
+
+# ---- what need not be sent
+def bounds_of(statistics: Statistics) -> Answer:
+    """How extreme a value has to be, and how early a path in the sample, to be kept beside those found so far."""
+    tails: dict[str, list[float | None]] = {}
+    for name, pair in statistics.tails.items():
+        found = [tail.found()[0] for tail in pair]
+        tails[name] = [float(v[-1]) if len(v) == statistics.tail else None for v in found]
+    paths = statistics.sample.paths
+    full = len(paths) == statistics.sample_size
+    return {"tails": tails, "sample": int(mixed(paths).max()) if full else None}
+
+
+def prune(statistics: Statistics, bounds: Answer) -> None:
+    """Drop what cannot be kept once these statistics are merged with those that the bounds are of.
+
+    A value at a bound stays, as its path may come first. What the merged statistics keep is the same.
+    """
+    for name, pair in bounds["tails"].items():
+        upper, lower = (
+            tail if bound is None else _beyond(tail, bound)
+            for tail, bound in zip(statistics.tails[name], pair, strict=True)
+        )
+        statistics.tails[name] = (upper, lower)
+    if bounds["sample"] is not None:
+        paths, values = statistics.sample.paths, statistics.sample.values
+        at = np.flatnonzero(mixed(paths) <= np.uint64(bounds["sample"]))
+        statistics.sample = Sample.restored(statistics.sample_size, paths[at], values[:, at])
+
+
+def _beyond(tail: Tail, bound: float) -> Tail:
+    values, paths = tail.found()
+    kept = tail.sign * values >= tail.sign * bound
+    return Tail.restored(tail.keep, tail.sign, values[kept], paths[kept])
