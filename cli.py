@@ -21,6 +21,10 @@ from .engine.commands import (
     verify,
 )
 
+# Nothing here multiplies matrices. With a thread for each core OpenBLAS takes tens of MiB each, and where a cap on
+# memory refuses them it tries for ever.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 
 class _Commands(click.Group):
     """Commands in the order in which they were added, not by letter."""
@@ -31,16 +35,40 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Memory may end anywhere, in an import too: that is one line, not a traceback."""
         try:
+            _check_cap()
             return super().invoke(ctx)
         except MemoryError:
             click.echo(
-                "error: out of memory; it needs a few hundred MiB, however many the paths", err=True
+                "error: out of memory; what a scenario needs does not grow with its paths: raise the cap",
+                err=True,
             )
         except ImportError as error:
             if "failed to map segment" not in str(error):
                 raise
             click.echo(f"error: out of memory: a library cannot be loaded ({error})", err=True)
         raise SystemExit(1)
+
+
+LEAST = 768 << 20
+"""Bytes of address space that a command needs: most of it are libraries."""
+
+
+def _check_cap() -> None:
+    """Refuse a cap on memory (``ulimit -v``) under which a library would hang, not fail."""
+    try:
+        from resource import RLIM_INFINITY, RLIMIT_AS, getrlimit
+    except ImportError:  # not on this system
+        return
+    cap = getrlimit(RLIMIT_AS)[0]
+    if cap == RLIM_INFINITY:
+        return
+    if cap < LEAST:
+        click.echo(
+            f"error: memory is capped at {cap >> 20} MiB (ulimit -v); it should be {LEAST >> 20} MiB at least",
+            err=True,
+        )
+        raise SystemExit(1)
+    import scipy.special  # noqa: F401 (while there is room: see above)
 
 
 @click.group(

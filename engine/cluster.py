@@ -135,7 +135,7 @@ class Cluster:
         self._strangers: dict[str, Call | None] = {}
         self._calls: set[Call] = set()
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._finished: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._room = threading.Semaphore(ROOM)
         self._closed = threading.Event()
         self._saw = self._busy = time.monotonic()
@@ -175,6 +175,8 @@ class Cluster:
     def close(self) -> None:
         """Let go of the cluster, and end its processes where they were started here."""
         self._closed.set()
+        for _ in range(FETCHERS):
+            self._finished.put(None)
         for closing in (self._client, self._local):
             if closing is not None:
                 with suppress(Exception):  # what is closed may be gone already

@@ -106,7 +106,7 @@ def run(scenario: Scenario, workers: Any, paths: int = PATHS, **more: Any) -> An
 
 def files(folder: Path) -> dict[str, bytes]:
     """All that a finished run says, but how it was computed."""
-    own = ("seconds", "cluster", "stop")
+    own = ("seconds", "cluster", "stop", "bad_policy", "lost")
     manifest = json.loads((folder / "manifest.json").read_text())
     kept = json.dumps({k: v for k, v in manifest.items() if k not in own}, sort_keys=True)
     found = {p.name: p.read_bytes() for p in folder.iterdir() if p.name != ".lock"}

@@ -176,7 +176,7 @@ def full_disk(reference: Reference, rng: random.Random, folder: Path) -> str:
 
 def memory(reference: Reference, rng: random.Random, folder: Path) -> str:
     """A cap on memory: the run ends with the same bytes, or says that it cannot, and no traceback is seen."""
-    cap = rng.choice((250, 350, 450, 600, 2000))
+    cap = rng.choice((300, 550, 700, 770, 800, 900, 1200, 2000))
     command = " ".join(f"'{a}'" for a in new(folder))
     script = f"ulimit -v {cap * 1024}; exec {sys.executable} -c '{CODE}' {command}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=300)
