@@ -76,8 +76,10 @@ def _metric_counts(s: Statistics, name: str, wanted: int) -> list[str]:
 
 
 def _sampled(s: Statistics, name: str, values: Any) -> list[str]:
-    """Where a path is in the sample and in a tail, both hold the same value."""
-    tails = s.metric(name).tails
+    """The sample lies within the histogram; where a path is in the sample and in a tail, both hold the same value."""
+    tails, h = s.metric(name).tails, s.metric(name).histogram
+    if len(h.count) and not (h.least.min() <= values.min() and values.max() <= h.most.max()):
+        return [f"{name}: the sample goes beyond the histogram"]
     if tails is None:
         return []
     for side in ("upper", "lower"):

@@ -251,6 +251,13 @@ def test_the_sample_and_the_tails_must_tell_the_same(run: Path) -> None:
     assert line == f"{LOSS}: path {path} has another value in the sample than in the upper tail"
 
 
+def test_a_sample_beyond_the_histogram_is_found(run: Path) -> None:
+    k = "private_credit.defaults"
+    alter(run, "sample.parquet", lambda c: c[k].__setitem__(5, 1e6))
+    (line,) = verify_run(run, 50).lines()
+    assert line == f"{k}: the sample goes beyond the histogram"
+
+
 def test_an_altered_summary_is_found(run: Path) -> None:
     text = (run / "summary.csv").read_text().splitlines()
     cells = text[1].split(",")
@@ -292,6 +299,29 @@ class Threshold(System):
         return {"cost": xp.where(z > self.level, 5.0 + z, 0.1), "other": xp.exp(z)}
 
 
+def explained(
+    model: Threshold, result: Any, made: Any, path: int, stored: list[float], right: Any
+) -> bool:
+    """Whether these values of a path pass for what rounding does."""
+    again = object.__new__(verifying._Again)
+    again.run_, again.economy, again.allowed = result, as_economy(model), ALLOWED[result.dtype]
+    again.sizes, again.progress, again.names = np.ones((2, 1)), None, ["numpy"]
+    again.done, again.began = 0, 0.0
+    again.picked = Picked(np.array([path], np.uint64), np.array([[x] for x in stored]), 1, 0)
+    return again._explains(made, 0, right)
+
+
+def test_what_is_rarer_than_flips_cannot_be_told_from_them() -> None:
+    """A level that no path reaches: a hit on one of 3,000 may be a turned decision in float32, and never in float64."""
+    model = Threshold(level=30.0)
+    made = plan(as_economy(model), "numpy", "float64", 1)
+    right = made.run(3, 0, 1).metrics[:, 0]
+    for dtype, may in (("float32", True), ("float64", False)):
+        result = simulate(model, 3000, 3, "numpy", dtype, months=1)
+        assert explained(model, result, made, 0, [35.0, float(right[1])], right) is may
+        assert not explained(model, result, made, 0, [35.0, float(right[1]) * 1.01], right)
+
+
 def test_rounding_explains_a_near_hit_and_nothing_else() -> None:
     """A level that lies a part in 10^8 below a path's number: in float32 the hit may be missed, on that path."""
     drawn = plan(Threshold(level=-100.0), "numpy", "float64", 1).run(3, 0, 200)
@@ -304,17 +334,7 @@ def test_rounding_explains_a_near_hit_and_nothing_else() -> None:
     right = made.run(3, 0, 200).metrics
 
     def explains(path: int, cost: float, other: float) -> bool:
-        again = object.__new__(verifying._Again)
-        again.run_, again.economy, again.allowed = result, economy, ALLOWED["float32"]
-        again.sizes, again.progress, again.names, again.done, again.began = (
-            np.ones((2, 1)),
-            None,
-            ["numpy"],
-            0,
-            0.0,
-        )
-        again.picked = Picked(np.array([path], np.uint64), np.array([[cost], [other]]), 1, 0)
-        return again._explains(made, 0, right[:, path])
+        return explained(model, result, made, path, [cost, other], right[:, path])
 
     other = float(right[1, near])
     assert right[0, near] > 5.0  # the reference hits

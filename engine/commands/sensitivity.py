@@ -91,7 +91,7 @@ def sensitivity(
     Examples:
       overbuilt sensitivity base --metric private_credit.loss.es99
       overbuilt sensitivity base --metric "rental.hopper < 1.2" --parameter "rental.*" --bump 5%
-      overbuilt sensitivity base --metric private_credit.loss --sobol rental.decline,revenue.volatility --range 20%
+      overbuilt sensitivity base --metric holders.loss --sobol rental.decline,revenue.volatility
     """
     from .. import sensitivity_options as given
     from ..sensitivity import sensitivity as measure
