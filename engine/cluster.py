@@ -43,6 +43,8 @@ FETCH = 120.0
 """Seconds that an answer may take from a worker to here."""
 NOTES = 20
 """Lines about workers that a run keeps."""
+STARTS = 3
+FETCHERS = 2
 ROOM = 4
 """Answers that lie here at once: a run's memory does not grow with its workers."""
 
@@ -102,7 +104,7 @@ class Worker:
     answers: int = 0
 
     def __str__(self) -> str:
-        return f"{self.address} on {self.host}"
+        return f"{self.address} on {self.host}" if self.host else self.address
 
 
 class Cluster:
@@ -146,11 +148,8 @@ class Cluster:
         except BaseException:
             self.close()
             raise
-        for work in (
-            self._watch,
-            self._fetch,
-            self._fetch,
-        ):  # they die with the process, whatever they wait for
+        for work in (self._watch, *[self._fetch] * FETCHERS):
+            # a daemon dies with the process, whatever it waits for
             threading.Thread(target=work, daemon=True).start()
 
     # ---- beginning and end
@@ -262,8 +261,9 @@ class Cluster:
         self._greet()
 
     def set_aside(self, worker: Worker, line: str) -> None:
-        """Give a worker nothing more; the line says why."""
-        self.workers.pop(worker.address, None)
+        """Give a worker nothing more; the line says why. It may have been given a second range before that was known."""
+        if self.workers.pop(worker.address, None) is None:
+            return
         self.refused[worker.address] = [line]
         self._say(worker, "failed", f"{line}; it is not used any more")
 
@@ -282,7 +282,8 @@ class Cluster:
             raise LaunchError(
                 f"cluster {self.text}: the scheduler has not answered for {SILENCE:.0f} s"
             )
-        if self.workers or self._strangers:
+        coming = any(c is None or c.seconds < PATIENCE for c in self._strangers.values())
+        if self.workers or coming:
             self._busy = now
         elif self.served and now - self._busy > (RESTART if self.refused else LONELY):
             lines = [line for lines in self.refused.values() for line in lines]
@@ -376,8 +377,7 @@ class Cluster:
             self._arrive(call, {})
 
     def _fetch(self) -> None:
-        while not self._closed.is_set():
-            call = self._finished.get()
+        while (call := self._finished.get()) is not None:
             self._room.acquire()
             try:
                 answer: Answer = call.future.result(timeout=FETCH)
@@ -426,17 +426,22 @@ class Cluster:
 
 
 def _local_cluster(processes: int) -> Any:
+    """Processes on this machine, started again where one died while it started. Raises RuntimeError."""
     import dask
     import distributed
 
     start: Any = distributed.LocalCluster  # it has no types
-    threads = max(thread_count() // processes, 1)
+    how = {
+        "n_workers": processes, "threads_per_worker": 1, "processes": True, "memory_limit": 0, "preload": [PRELOAD],
+        "dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL,
+        "env": {"OVERBUILT_THREADS": str(max(thread_count() // processes, 1))},
+    }  # fmt: skip
     # what Dask sets for its workers before they start, it sets in this process too
     with dask.config.set({"distributed.nanny.pre-spawn-environ": {}}):
-        return start(
-            n_workers=processes, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL, env={"OVERBUILT_THREADS": str(threads)}, preload=[PRELOAD],
-        )  # fmt: skip
+        for _ in range(STARTS - 1):
+            with suppress(RuntimeError):
+                return start(**how)
+        return start(**how)
 
 
 def _silenced() -> list[tuple[logging.Handler, int]]:

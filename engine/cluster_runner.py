@@ -345,10 +345,17 @@ class ClusterRunner:
 
     def name_bad(self, bad: dict[int, int]) -> list[dict[str, Any]]:
         """The first bad paths with their variables, as ``Result.stored_bad``."""
-        return self._ask(name_bad, bad).get("bad", []) if bad else []
+        try:
+            answer = self._ask(name_bad, bad, patience=FIRST_LATE) if bad else {}
+        except LaunchError:  # that a run ends well does not hang on this
+            return []
+        found: list[dict[str, Any]] = answer.get("bad", [])
+        return found
 
-    def _ask(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
-        """What any worker answers; another is asked too where one is slow, or fails. Empty where a stop does not wait."""
+    def _ask(
+        self, function: Callable[..., Answer], *arguments: Any, patience: float = math.inf
+    ) -> Answer:
+        """What any worker answers; another is asked too where one is slow, or fails. Empty where that took too long."""
         found: list[Answer] = []
         calls: list[Call] = []
         failed: list[str] = []
@@ -375,7 +382,7 @@ class ClusterRunner:
                     self.cluster.ask(worker, function, *arguments, tell=partial(tell, worker))
                 )
             self.cluster.turn(POLL)
-            if self.why and now - began > GRACE:
+            if now - began > (GRACE if self.why else patience):
                 break
         for call in calls:
             self.cluster.drop(call)

@@ -34,7 +34,7 @@ from .validate import ConfigError
 Answer = dict[str, Any]
 """What a function here gives; with ``lines`` it says why there is nothing else, and with ``kind`` of what kind that is."""
 
-UNKNOWN, REFUSED, FAILED = "unknown", "refused", "failed"
+UNKNOWN, FAILED = "unknown", "failed"
 _KEPT = 4
 """Runs that a worker keeps the plans of: a cluster may serve several at once."""
 
@@ -78,11 +78,11 @@ def prepare(key: str, asked: str, books: dict[str, bytes]) -> Answer:
             while len(_prepared) > _KEPT:
                 del _prepared[next(iter(_prepared))]
     except ConfigError as error:
-        return {"kind": REFUSED, "lines": error.problems}
+        return _sorry(FAILED, error.problems)
     except (BackendError, TraceError) as error:
-        return {"kind": REFUSED, "lines": str(error).splitlines()}
+        return _sorry(FAILED, str(error).splitlines())
     except MemoryError:
-        return _out_of_memory()
+        return _sorry(FAILED, ["out of memory"])
     a, p = made.asked, made.plan
     return {
         "identity": _identity(p, a["paths"], a["seed"], a["until"], made.statistics()),
@@ -108,7 +108,7 @@ def compute(key: str, first: int, end: int, bounds: Answer | None) -> Answer:
     with _working:
         made = _prepared.get(key)
         if made is None:
-            return _unknown()
+            return _sorry(UNKNOWN, ["it does not know the run; its process was started again"])
         a = made.asked
         statistics = made.statistics()
         try:
@@ -121,9 +121,9 @@ def compute(key: str, first: int, end: int, bounds: Answer | None) -> Answer:
                 prune(statistics, bounds)
             return {"packed": pack(statistics, runner.elapsed), "seconds": runner.elapsed}
         except BackendError as error:
-            return {"kind": FAILED, "lines": str(error).splitlines()}
+            return _sorry(FAILED, str(error).splitlines())
         except MemoryError:
-            return _out_of_memory()
+            return _sorry(FAILED, ["out of memory"])
 
 
 def series(key: str, paths: int) -> Answer:
@@ -131,14 +131,14 @@ def series(key: str, paths: int) -> Answer:
     with _working:
         made = _prepared.get(key)
         if made is None:
-            return _unknown()
+            return _sorry(UNKNOWN, ["it does not know the run; its process was started again"])
         try:
             runner = Runner(made.plan, made.asked["seed"], paths, made.batch)
             record = runner.record()
         except BackendError as error:
-            return {"kind": FAILED, "lines": str(error).splitlines()}
+            return _sorry(FAILED, str(error).splitlines())
         except MemoryError:
-            return _out_of_memory()
+            return _sorry(FAILED, ["out of memory"])
         names = made.plan.economy.series if record is not None else ()
         return {"rows": {n: rows_by_month(record[:, i]) for i, n in enumerate(names)}}  # type: ignore[index]
 
@@ -148,7 +148,7 @@ def name_bad(key: str, bad: dict[int, int]) -> Answer:
     with _working:
         made = _prepared.get(key)
         if made is None:
-            return _unknown()
+            return _sorry(UNKNOWN, ["it does not know the run; its process was started again"])
         p = made.plan
         how = {
             "seed": made.asked["seed"],
@@ -159,21 +159,20 @@ def name_bad(key: str, bad: dict[int, int]) -> Answer:
         return {"bad": named(made.scenario, how, bad)}
 
 
-def _unknown() -> Answer:
-    return {"kind": UNKNOWN, "lines": ["it does not know the run; its process was started again"]}
-
-
-def _out_of_memory() -> Answer:
-    return {"kind": FAILED, "lines": ["out of memory"]}
+def _sorry(kind: str, lines: list[str]) -> Answer:
+    return {"kind": kind, "lines": lines, "host": socket.gethostname()}
 
 
 # ---- what need not be sent
 def bounds_of(statistics: Statistics) -> Answer:
-    """How extreme a value has to be, and how early a path in the sample, to be kept beside those found so far."""
-    tails: dict[str, list[float | None]] = {}
+    """The last value and path of each tail that is full, and how late a path may come in the sample if that is."""
+    tails: dict[str, list[tuple[float, int] | None]] = {}
     for name, pair in statistics.tails.items():
-        found = [tail.found()[0] for tail in pair]
-        tails[name] = [float(v[-1]) if len(v) == statistics.tail else None for v in found]
+        found = [tail.found() for tail in pair]
+        tails[name] = [
+            (float(values[-1]), int(paths[-1])) if len(values) == statistics.tail else None
+            for values, paths in found
+        ]
     paths = statistics.sample.paths
     full = len(paths) == statistics.sample_size
     return {"tails": tails, "sample": int(mixed(paths).max()) if full else None}
@@ -182,21 +181,23 @@ def bounds_of(statistics: Statistics) -> Answer:
 def prune(statistics: Statistics, bounds: Answer) -> None:
     """Drop what cannot be kept once these statistics are merged with those that the bounds are of.
 
-    A value at a bound stays, as its path may come first. What the merged statistics keep is the same.
+    That is what comes after the last that those keep, by value and then by path; so the merged statistics are the
+    same.
     """
     for name, pair in bounds["tails"].items():
         upper, lower = (
-            tail if bound is None else _beyond(tail, bound)
+            tail if bound is None else _before(tail, *bound)
             for tail, bound in zip(statistics.tails[name], pair, strict=True)
         )
         statistics.tails[name] = (upper, lower)
     if bounds["sample"] is not None:
         paths, values = statistics.sample.paths, statistics.sample.values
-        at = np.flatnonzero(mixed(paths) <= np.uint64(bounds["sample"]))
+        at = np.flatnonzero(mixed(paths) < np.uint64(bounds["sample"]))
         statistics.sample = Sample.restored(statistics.sample_size, paths[at], values[:, at])
 
 
-def _beyond(tail: Tail, bound: float) -> Tail:
+def _before(tail: Tail, value: float, path: int) -> Tail:
     values, paths = tail.found()
-    kept = tail.sign * values >= tail.sign * bound
+    more = tail.sign * values > tail.sign * value
+    kept = more | ((values == value) & (paths < np.uint64(path)))
     return Tail.restored(tail.keep, tail.sign, values[kept], paths[kept])

@@ -367,12 +367,13 @@ def _work(
     total, bad = 0.0, statistics.bad_count
     runner.done = statistics.paths
     # a run that was cut off between the last block before a look and the look; or failed, and does so again
-    due = rule is not None and not _gaps(statistics) and _is_look(rule, statistics.paths)
+    due = rule is not None and _is_look(rule, statistics.paths)
     if (not borne(bad) or due) and rule is not None and looked():
         return total
     with ThreadPoolExecutor(1) as background:  # a block is reduced while the next is simulated
         while statistics.paths < runner.size and not runner.why:
-            goal = min(_next_look(rule, statistics), runner.paths) if rule else runner.paths
+            # blocks may be missing below others, but only of the round that was cut off
+            goal = min(rule.next_look(statistics.paths), runner.paths) if rule else runner.paths
             pending: Future[float] | None = None
             for block in runner.blocks(statistics.hashes.keys(), goal):
                 if pending is not None:
@@ -417,13 +418,6 @@ def _is_look(rule: StopRule, paths: int) -> bool:
 def _gaps(statistics: Statistics) -> bool:
     """Whether a block is missing below another: workers were cut off in the middle of a round."""
     return len(statistics.hashes) <= max(statistics.hashes, default=-1)
-
-
-def _next_look(rule: StopRule, statistics: Statistics) -> int:
-    """After how many paths to look again; with gaps, those of the round that was cut off are filled first."""
-    if _gaps(statistics):
-        return rule.next_look((max(statistics.hashes) + 1) * BLOCK - 1)
-    return rule.next_look(statistics.paths)
 
 
 def _stopper(deadline: float | None, interrupted: Callable[[], str] | None) -> Callable[[], str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import random
 import shutil
 import signal
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -201,6 +204,39 @@ def locked(reference: Reference, rng: random.Random, folder: Path) -> str:
     return _same(reference, folder)
 
 
+def workers(reference: Reference, rng: random.Random, folder: Path) -> str:
+    """Two of the workers of a Dask run at random moments, from their start on: others take their place."""
+    if importlib.util.find_spec("distributed") is None:
+        raise Unavailable("dask.distributed is not installed here")
+    process = start(*new(folder), "--cluster", "local:2")
+    killed: list[int] = []
+    while len(killed) < 2 and process.poll() is None:
+        alive = [p for p in _workers_of(process.pid) if p not in killed]
+        if alive and rng.random() < 0.02:
+            killed.append(rng.choice(alive))
+            with suppress(ProcessLookupError):
+                os.kill(killed[-1], signal.SIGKILL)
+        time.sleep(0.02)
+    done = finish(process)
+    if done.code or "Traceback" in done.err:
+        return f"exit {done.code}, {len(killed)} killed: {done.err[-300:]}"
+    return _same(reference, folder)
+
+
+def _workers_of(parent: int) -> list[int]:
+    """The worker processes that a run has started."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if not entry.name.isdecimal() or b"spawn_main" not in (entry / "cmdline").read_bytes():
+                continue
+            if f"\nPPid:\t{parent}\n" in (entry / "status").read_text():
+                found.append(int(entry.name))
+        except OSError:  # it ended meanwhile
+            continue
+    return found
+
+
 class Unavailable(Exception):
     """This machine cannot have such a fault; the message says why."""
 
@@ -215,4 +251,5 @@ KINDS: dict[str, Callable[[Reference, random.Random, Path], str]] = {
     "full disk": full_disk,
     "capped memory": memory,
     "two processes, one folder": locked,
+    "two workers killed in a Dask run": workers,
 }
