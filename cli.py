@@ -105,6 +105,8 @@ for _command in (
     schema.schema,
     explain.backends,
 ):
+    # click keeps the help options of a command's first context, which need not be the group's
+    _command.context_settings.setdefault("help_option_names", ["-h", "--help"])
     main.add_command(_command)
 
 
