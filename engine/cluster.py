@@ -6,33 +6,33 @@ from there in ``turn``, so all that is kept about workers is touched by one thre
 
 from __future__ import annotations
 
-import importlib.util
-import logging
 import queue
-import re
 import threading
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pkgutil import resolve_name
 from typing import Any
 
-from ..kernels.backends.base import LaunchError, thread_count
+from .. import __version__
+from ..kernels.backends.base import LaunchError
 from .checkpoint import unpack
+from .cluster_client import connected, silenced
 from .cluster_worker import Answer, prepare
 from .log import Observer
 from .run_folder import differences
-from .validate import ConfigError, shown
+from .validate import ConfigError
 
-INSTALL = "pip install 'overbuilt[cluster]'"
-MOST_LOCAL = 256
-CONNECT = 15.0
 LOOK = 1.0
 """Seconds between two looks at who is there: how late a dead worker is noticed at most."""
 SILENCE = 60.0
 """Seconds after which a scheduler that does not answer is given up."""
+WAITING = 5.0
+"""Seconds without a worker after which that is said."""
 LONELY = 120.0
 """Seconds that a run waits for a worker while there is none."""
 RESTART = 10.0
@@ -43,36 +43,16 @@ FETCH = 120.0
 """Seconds that an answer may take from a worker to here."""
 NOTES = 20
 """Lines about workers that a run keeps."""
-STARTS = 3
 FETCHERS = 2
 ROOM = 4
 """Answers that lie here at once: a run's memory does not grow with its workers."""
 
-PRELOAD = prepare.__module__
-
-_LOCAL = re.compile(r"local:(\d{1,4})")
-_REMOTE = re.compile(r"(tcp|tls)://[^\s/]+:\d{1,5}")
-
-
-def check_cluster(text: Any) -> list[str]:
-    """A line where this names no cluster, or there is nothing here to reach one with; None is no cluster."""
-    if text is None:
-        return []
-    wanted = (
-        "local:N, for N processes on this machine, or a Dask scheduler's address, tcp://HOST:PORT"
-    )
-    local = _LOCAL.fullmatch(text) if isinstance(text, str) else None
-    if local is not None and not 1 <= int(local[1]) <= MOST_LOCAL:
-        return [f"cluster = {shown(text)}: should be from 1 to {MOST_LOCAL} processes"]
-    if local is None and not (isinstance(text, str) and _REMOTE.fullmatch(text)):
-        return [f"cluster = {shown(text)}: should be {wanted}"]
-    if importlib.util.find_spec("distributed") is None:
-        return [f"cluster = {shown(text)}: needs dask.distributed, which is not here: {INSTALL}"]
-    return []
+VERSION = f"{prepare.__module__}:__version__"
+"""What a newcomer is asked for first; to say it, it has to import all that it needs."""
 
 
 class Gone(Exception):
-    """A worker that the scheduler does not have any more."""
+    """A worker that the scheduler does not have any more, or that was asked through one that is gone."""
 
     def __str__(self) -> str:
         return "was lost"
@@ -83,7 +63,7 @@ class Call:
     """What one worker was asked. ``tell`` gets its answer, or why there is none; ``wanted`` until another gave it."""
 
     address: str
-    tell: Callable[[Answer | Exception], None]
+    tell: Callable[[Any], None]
     since: float = field(default_factory=time.monotonic)
     wanted: bool = True
     future: Any = None
@@ -141,10 +121,12 @@ class Cluster:
         self._room = threading.Semaphore(ROOM)
         self._closed = threading.Event()
         self._saw = self._busy = time.monotonic()
-        self._loud = _silenced()
+        self._warned = self._begun = False
+        self._loud = silenced()
+        self._client: Any = None
         self._local: Any = None
         try:
-            self._client = self._open()
+            self._client, self._local = connected(text)
         except BaseException:
             self.close()
             raise
@@ -153,24 +135,6 @@ class Cluster:
             threading.Thread(target=work, daemon=True).start()
 
     # ---- beginning and end
-    def _open(self) -> Any:
-        import distributed
-
-        connect: Any = distributed.Client  # it has no types
-        self._client = None
-        address: Any = self.text
-        try:
-            if found := _LOCAL.fullmatch(self.text):
-                address = self._local = _local_cluster(int(found[1]))
-            return connect(address, timeout=CONNECT, set_as_default=False, name="overbuilt")
-        except (OSError, ValueError) as error:  # of the network; a port out of range
-            why = f"no scheduler answers there within {CONNECT:g} seconds"
-            if not isinstance(error, TimeoutError) and "Timed out" not in str(error):
-                why = str(error).splitlines()[0]
-            raise ConfigError([f"cluster {self.text}: {why}"]) from None
-        except RuntimeError as error:  # a worker that died while it started
-            raise LaunchError(f"cluster {self.text}: cannot be started ({error})") from error
-
     def close(self) -> None:
         """Let go of the cluster, and end its processes where they were started here."""
         self._closed.set()
@@ -205,7 +169,8 @@ class Cluster:
                     [f"cluster {self.text}: no worker had planned the run after {waited:.0f} s"]
                 )
             if waited > PATIENCE:  # the others join when they are ready
-                return
+                break
+        self._begun = True
 
     @property
     def notes(self) -> list[str]:
@@ -226,20 +191,20 @@ class Cluster:
         tell: Callable[[Answer | Exception], None],
     ) -> Call:
         """Have a worker compute ``function(key, *arguments)``."""
-        call = worker.call = self._ask(worker.address, function, *arguments, tell=tell)
+        call = worker.call = self._ask(worker.address, function, self.key, *arguments, tell=tell)
         return call
 
     def _ask(
         self,
         address: str,
-        function: Callable[..., Answer],
+        function: Callable[..., Any],
         *arguments: Any,
-        tell: Callable[[Answer | Exception], None],
+        tell: Callable[[Any], None],
     ) -> Call:
         call = Call(address, tell)
         try:
             call.future = self._client.submit(
-                function, self.key, *arguments, workers=[address], allow_other_workers=False, pure=False,
+                function, *arguments, workers=[address], allow_other_workers=False, pure=False,
                 key=f"overbuilt-{function.__name__}-{uuid.uuid4().hex}",
             )  # fmt: skip
         except Exception as error:  # the client gave the scheduler up
@@ -265,7 +230,7 @@ class Cluster:
         if self.workers.pop(worker.address, None) is None:
             return
         self.refused[worker.address] = [line]
-        self._say(worker, "failed", f"{line}; it is not used any more")
+        self._say(f"{line}; it is not used any more")
 
     # ---- what happens
     def turn(self, seconds: float) -> None:
@@ -284,8 +249,11 @@ class Cluster:
             )
         coming = any(c is None or c.seconds < PATIENCE for c in self._strangers.values())
         if self.workers or coming:
-            self._busy = now
-        elif self.served and now - self._busy > (RESTART if self.refused else LONELY):
+            self._busy, self._warned = now, False
+        elif not self._warned and now - self._busy > WAITING:
+            self._warned = True
+            self._on_event("warning", {"message": f"cluster {self.text}: waits for a worker"})
+        if self.served and now - self._busy > (RESTART if self.refused else LONELY):
             lines = [line for lines in self.refused.values() for line in lines]
             raise LaunchError("\n".join([f"cluster {self.text}: no worker is left", *lines]))
 
@@ -314,7 +282,7 @@ class Cluster:
         self.refused.pop(address, None)
         self._strangers.pop(address, None)
         if worker is not None:
-            self._say(worker, "lost", f"worker {worker} was lost")
+            self._say(f"worker {worker} was lost")
         for call in [c for c in self._calls if c.address == address]:
             wanted = call.wanted
             self.drop(call)
@@ -327,28 +295,38 @@ class Cluster:
         for address, call in self._strangers.items():
             asked = {_host(a) for a, c in self._strangers.items() if c is not None}
             if call is None and (_host(address) in ready or _host(address) not in asked):
+                # a worker that cannot import what it is sent ends itself, so it is asked for a text first
                 self._strangers[address] = self._ask(
-                    address, prepare, self._asked, self._books, tell=partial(self._meet, address)
+                    address, resolve_name, VERSION, tell=partial(self._meet, address)
                 )
 
-    def _meet(self, address: str, answer: Answer | Exception) -> None:
+    def _meet(self, address: str, answer: Any) -> None:
+        """What a newcomer says of itself: its version, then its plan."""
+        if answer == __version__:
+            self._strangers[address] = self._ask(
+                address, prepare, self.key, self._asked, self._books,
+                tell=partial(self._meet, address),
+            )  # fmt: skip
+            return
         self._strangers.pop(address, None)
         if isinstance(answer, Gone):
             return
-        worker = Worker(address, "" if isinstance(answer, Exception) else answer.get("host", ""))
+        worker = Worker(address, answer.get("host", "") if isinstance(answer, dict) else "")
         if lines := self._stranger(worker, answer):
             self.refused[address] = [f"worker {worker}: {line}" for line in lines]
-            self._say(worker, "refused", "; ".join(self.refused[address]) + "; it is not used")
+            if self._begun:  # before that, it ends the run
+                self._say("; ".join(self.refused[address]) + "; it is not used")
         else:
             self.workers[address] = worker
             self.served.append(worker)
-            self._on_event("worker", {"worker": address, "host": worker.host, "what": "joined"})
         self._greet()
 
-    def _stranger(self, worker: Worker, answer: Answer | Exception) -> list[str]:
+    def _stranger(self, worker: Worker, answer: Any) -> list[str]:
         """Why a worker cannot be used: a line for each reason."""
         if isinstance(answer, Exception):
             return [_why(answer)]
+        if isinstance(answer, str):
+            return [f"has overbuilt {answer}, and here is {__version__}; they should be the same"]
         if "lines" in answer:
             return list(answer["lines"])
         if self._identity is None:
@@ -380,15 +358,15 @@ class Cluster:
         while (call := self._finished.get()) is not None:
             self._room.acquire()
             try:
-                answer: Answer = call.future.result(timeout=FETCH)
-                if "packed" in answer:
+                answer = call.future.result(timeout=FETCH)
+                if isinstance(answer, dict) and "packed" in answer:
                     began = time.perf_counter()
                     answer["statistics"], _ = unpack(answer.pop("packed"))
                     answer["unpacking"] = time.perf_counter() - began
                 self._events.put(partial(self._taken, call, answer))
-            except (
-                Exception
-            ) as error:  # of the worker, of Dask, of the network: each is a line in the end
+            except CancelledError:  # the scheduler is gone, or began anew
+                self._events.put(partial(self._taken, call, Gone()))
+            except Exception as error:  # of the worker, of Dask, of the network: a line in the end
                 self._events.put(partial(self._taken, call, error))
 
     def _taken(self, call: Call, answer: Answer | Exception) -> None:
@@ -407,11 +385,9 @@ class Cluster:
         if wanted:
             call.tell(answer)
 
-    def _say(self, worker: Worker, what: str, line: str) -> None:
+    def _say(self, line: str) -> None:
         self._notes.append(line)
-        self._on_event(
-            "worker", {"worker": worker.address, "host": worker.host, "what": what, "message": line}
-        )
+        self._on_event("warning", {"message": line})
 
     def as_json(self) -> dict[str, Any]:
         """Who computed a run, as its manifest has it."""
@@ -423,37 +399,6 @@ class Cluster:
             "overtaken": self.overtaken,
             "notes": self.notes,
         }
-
-
-def _local_cluster(processes: int) -> Any:
-    """Processes on this machine, started again where one died while it started. Raises RuntimeError."""
-    import dask
-    import distributed
-
-    start: Any = distributed.LocalCluster  # it has no types
-    how = {
-        "n_workers": processes, "threads_per_worker": 1, "processes": True, "memory_limit": 0, "preload": [PRELOAD],
-        "dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL,
-        "env": {"OVERBUILT_THREADS": str(max(thread_count() // processes, 1))},
-    }  # fmt: skip
-    # what Dask sets for its workers before they start, it sets in this process too
-    with dask.config.set({"distributed.nanny.pre-spawn-environ": {}}):
-        for _ in range(STARTS - 1):
-            with suppress(RuntimeError):
-                return start(**how)
-        return start(**how)
-
-
-def _silenced() -> list[tuple[logging.Handler, int]]:
-    """Keep Dask's own log off the terminal; what counts of it is said in lines of ours. Returns what to restore."""
-    import distributed
-
-    names = [n for n in logging.root.manager.loggerDict if n.startswith(distributed.__name__)]
-    handlers = {h for n in names for h in logging.getLogger(n).handlers}
-    before = [(h, h.level) for h in handlers]
-    for handler in handlers:
-        handler.setLevel(logging.CRITICAL + 1)
-    return before
 
 
 def _host(address: str) -> str:
@@ -469,4 +414,6 @@ def _why(error: Exception) -> str:
         return f"its answer did not come within {FETCH:.0f} s"
     if isinstance(error, ImportError):
         return f"overbuilt is not installed there as it is here ({text})"
+    if "deserialization of the task graph" in text:
+        return "the scheduler cannot read a task; overbuilt should be installed there as it is here"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -33,8 +33,9 @@ from .simulate import Plan, _check_model, _identity
 from .statistics import BLOCK, Statistics
 from .system import Economy
 
-TASK = 4.0
-"""Seconds of work that a worker is given at once: what its death costs, and a signal may have to wait for."""
+TASK = 8.0
+"""Seconds of work that a worker is given at once: what its death costs, and a signal may have to wait for. Packing an
+answer, and the statistics of its last block, are not hidden behind the simulation of others."""
 SHARE = 0.25
 """Of the time, at most, that merging takes here: many workers are given more at once."""
 LATE = 2.0
@@ -45,7 +46,7 @@ FIRST_LATE = 60.0
 """Seconds, where there is no median yet."""
 TRIES = 3
 """Workers that may fail at a range before the run ends."""
-GRACE = 10.0
+GRACE = 12.0
 """Seconds that a stop waits for what is being computed."""
 POLL = 0.2
 _FRESH = 1.25  # growth of the run after which the bounds are found anew

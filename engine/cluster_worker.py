@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import __version__ as __version__
 from ..kernels.backends.base import BackendError
 from ..kernels.trace import TraceError
 from .checkpoint import pack

@@ -311,7 +311,7 @@ def _check_cluster(cluster: str | None, model: Any, fallback: bool) -> list[str]
     """A line for each reason why this cannot run there."""
     if cluster is None:
         return []
-    from .cluster import check_cluster
+    from .cluster_client import check_cluster
 
     problems = check_cluster(cluster)
     if not isinstance(model, Scenario):

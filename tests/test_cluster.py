@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import overbuilt
-from overbuilt.engine import cluster, cluster_runner, cluster_worker
+from overbuilt.engine import cluster, cluster_client, cluster_runner, cluster_worker
 from overbuilt.engine.checkpoint import pack, unpack
 from overbuilt.engine.cluster_worker import bounds_of, prune
 from overbuilt.engine.run_store import load_run
@@ -301,6 +301,24 @@ def test_workers_that_would_give_other_bytes_are_refused(
     assert not (tmp_path / "run").exists()
 
 
+def test_workers_of_another_version_are_refused_before_they_plan(
+    scenario: Scenario, workers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "__version__", "0.2.0")
+    with pytest.raises(
+        ConfigError, match=r"worker tcp://.*: has overbuilt .*, and here is 0\.2\.0"
+    ):
+        run(scenario, workers)
+
+
+def test_workers_without_the_package_are_refused(
+    scenario: Scenario, workers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "VERSION", "overbuilt_elsewhere:__version__")
+    with pytest.raises(ConfigError, match="overbuilt is not installed there as it is here"):
+        run(scenario, workers)
+
+
 def test_a_backend_that_the_workers_lack(scenario: Scenario, workers: Any) -> None:
     with pytest.raises(ConfigError) as refusal:
         run(scenario, workers, backend="cuda")
@@ -414,13 +432,18 @@ def test_bad_clusters_are_refused_in_a_line(arguments: str, named: str) -> None:
 
 
 def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "CONNECT", 0.3)
+    monkeypatch.setattr(cluster_client, "CONNECT", 0.3)
     (line,) = refused("run", "textbook", "--cluster", "tcp://127.0.0.1:9")
     assert line == "cluster tcp://127.0.0.1:9: no scheduler answers there within 0.3 seconds"
 
 
+def test_a_scheduler_that_wants_certificates() -> None:
+    (line,) = refused("run", "textbook", "--cluster", "tls://127.0.0.1:9")
+    assert "no certificates" in line
+
+
 def test_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(cluster_client.importlib.util, "find_spec", lambda _: None)
     (line,) = refused("run", "textbook", "--cluster", "local:2")
     assert "pip install 'overbuilt[cluster]'" in line
 

@@ -188,6 +188,11 @@ def run(
         )  # fmt: skip
     signals = Signals()
 
+    def observe(event: str, fields: dict[str, Any]) -> None:
+        log(event, fields)
+        if cluster is not None and event == "warning" and log_json != "-":
+            click.echo(f"warning: {fields['message']}", err=True)  # it may wait for long
+
     def work() -> Any:
         from ..stop_table import look_line
 
@@ -196,7 +201,7 @@ def run(
                 loaded, **asked, progress=progress, deadline=seconds, cluster=cluster,
                 on_look=lambda look: progress.say(look_line(look)),
                 out=out if resume is None else resume, resume=resume is not None, interrupted=signals,
-                on_event=log, fallback=fallback,
+                on_event=observe, fallback=fallback,
             )  # fmt: skip
 
     where = out if resume is None else resume
@@ -208,7 +213,8 @@ def run(
         _log_end(log, result)
     for line in result.damage:
         say("warning", line)
-    for line in result.lost if log_json != "-" else ():  # the log was told when it happened
+    said = log_json == "-" or cluster is not None
+    for line in () if said else result.lost:  # or it was said when it happened
         click.echo(f"warning: {line}", err=True)
     if style == "json":
         found = result.as_json() | ({"profile": costs.as_json()} if costs else {})
@@ -285,7 +291,7 @@ def _check_cluster(cluster: str | None, profile: bool, fallback: bool) -> list[s
     """What is wrong with the cluster, and with options that do not go with one."""
     if cluster is None:
         return []
-    from ..cluster import check_cluster
+    from ..cluster_client import check_cluster
 
     problems = [f"--{line.replace(' = ', ' ', 1)}" for line in check_cluster(cluster)]
     if profile:
