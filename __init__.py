@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .engine.validate import ConfigError
     from .engine.verify import verify
     from .kernels.backends.base import BackendError
-    from .kernels.trace import TraceError
+    from .kernels.symbol import TraceError
 
 _WHERE = {
     "attribute": "engine.attribution",
@@ -50,7 +50,7 @@ _WHERE = {
     "setting": "engine.system",
     "ConfigError": "engine.validate",
     "BackendError": "kernels.backends.base",
-    "TraceError": "kernels.trace",
+    "TraceError": "kernels.symbol",
 }
 
 __all__ = [

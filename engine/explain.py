@@ -17,7 +17,8 @@ from typing import Any
 
 from ..kernels.namespace import Fields
 from ..kernels.ops import KINDS, kind_of
-from ..kernels.trace import Symbol, trace
+from ..kernels.symbol import Symbol
+from ..kernels.trace import trace
 from .locate import CONFIGS
 from .scenario import Scenario
 from .simulate import as_economy

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .ops import kind_of
-from .trace import Model, Symbol, Tracer, bind
+from .symbol import Symbol
+from .trace import Model, Tracer, bind
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ from overbuilt.engine.redraw import (
     usual_groups,
 )
 from overbuilt.engine.scenario import load, shipped
-from overbuilt.engine.simulate import plan
+from overbuilt.engine.simulate import Plan, plan
 from overbuilt.engine.system import Economy, System, output
 from overbuilt.engine.validate import ConfigError
 from overbuilt.kernels import backends
@@ -48,7 +48,8 @@ from overbuilt.kernels.emit import emit
 from overbuilt.kernels.passes import optimize
 from overbuilt.kernels.philox import Draws, philox4x32, stream_id
 from overbuilt.kernels.program import ProgramError, verify
-from overbuilt.kernels.trace import TraceError, trace
+from overbuilt.kernels.symbol import TraceError
+from overbuilt.kernels.trace import trace
 
 from .helpers import EVERYWHERE, FunctionModel, assert_same, compile_on, halves, why_not
 
@@ -386,6 +387,11 @@ def salted(case: str) -> Redrawn:
     return Redrawn(economy, usual_groups(streams_of(economy)), economy.metrics)
 
 
+@cache
+def salted_plan(backend: str, case: str, dtype: str, months: int) -> Plan:
+    return plan(salted(case), backend, dtype, months)
+
+
 PLAIN = [
     ("numpy", "base", "float64", 16, 3),
     ("native", "base", "float32", 1024, 60),
@@ -402,7 +408,7 @@ def test_the_base_has_the_draws_of_the_plain_run(
         pytest.skip(backends.status(backend).why)
     economy = salted(case)
     plain = plan(load(case), backend, dtype, months).run(9, 0, paths)
-    made = plan(economy, backend, dtype, months)
+    made = salted_plan(backend, case, dtype, months)
     everything = economy.with_redrawn([g.name for g in economy.groups])
     base, again, other = made.run_many([economy, economy.with_redrawn([]), everything], 9, 0, paths)
     assert_same(base, plain, economy.metrics)
@@ -415,7 +421,7 @@ def test_every_group_moves_some_metric_of_base() -> None:
         pytest.skip(backends.status("native").why)
     economy = salted("base")
     names = [g.name for g in economy.groups]
-    made = plan(economy, "native", "float32")
+    made = salted_plan("native", "base", "float32", 60)
     worlds = [economy, *(economy.with_redrawn([n]) for n in names)]
     base, *others = made.run_many(worlds, 9, 0, 1024)
     still = [
@@ -429,7 +435,8 @@ def test_jax_and_the_reference_redraw_alike() -> None:
         pytest.skip(reason)
     economy = salted("textbook").with_redrawn(["credit factor"])
     ours, reference = (
-        plan(economy, b, "float64", 12).run(9, 0, 512).metrics for b in ("jax", "numpy")
+        salted_plan(b, "textbook", "float64", 12).run_many([economy], 9, 0, 512)[0].metrics
+        for b in ("jax", "numpy")
     )
     assert np.allclose(ours, reference, rtol=1e-9, atol=1e-12)
 

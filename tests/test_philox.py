@@ -19,7 +19,8 @@ from overbuilt.kernels import philox
 from overbuilt.kernels.backends import native
 from overbuilt.kernels.emit import emit, source
 from overbuilt.kernels.philox import Draws, philox4x32, stream_id
-from overbuilt.kernels.trace import TraceError, trace
+from overbuilt.kernels.symbol import TraceError
+from overbuilt.kernels.trace import trace
 
 from .helpers import (
     DTYPES,

@@ -35,7 +35,8 @@ from overbuilt.kernels import arrays, backends
 from overbuilt.kernels.emit import emit
 from overbuilt.kernels.ops import OPS
 from overbuilt.kernels.passes import optimize
-from overbuilt.kernels.trace import TraceError, trace
+from overbuilt.kernels.symbol import TraceError
+from overbuilt.kernels.trace import trace
 
 from .helpers import DTYPES, FunctionModel, bits, run_everywhere
 

@@ -33,7 +33,8 @@ from overbuilt.kernels.program import (
     verify,
     walk,
 )
-from overbuilt.kernels.trace import TraceError, trace
+from overbuilt.kernels.symbol import TraceError
+from overbuilt.kernels.trace import trace
 
 from .helpers import (
     DTYPES,

@@ -7,7 +7,8 @@ from contextlib import suppress
 from typing import Any
 
 from ...kernels.ops import kind_of
-from ...kernels.trace import TraceError, trace
+from ...kernels.symbol import TraceError
+from ...kernels.trace import trace
 from ..system import Economy, Output, Row, Rows, System, rows, setting, table
 from ..validate import ConfigError, near, shown
 from .claim_language import ClaimError, Variable, months_needed, parse, variables
