@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
+import os
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .system import MAX_MONTHS
-from .validate import shown
+from .validate import MOST, shown
 
+_MAX_BYTES = 1 << 28  # of a file: some two million loans
 GROUP = 64  # loans in a group at most: two words of bits say which have defaulted
 
 COLUMNS = (
@@ -111,101 +114,123 @@ def read_book(
     ``key`` is the setting of private_credit that names the file.
     """
     asked = shown(str(path), 120)
+    where = f"private_credit.{key} = {asked}"
     try:
         if path.exists() and not path.is_file():
-            return [], [f"private_credit.{key} = {asked}: no file; it should name a CSV file"]
+            return [], [f"{where}: no file; it should name a CSV file"]
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            if os.fstat(file.fileno()).st_size > _MAX_BYTES:
+                return [], [f"{where}: should be smaller than {_MAX_BYTES:,} bytes"]
+            # strict: a quote that never ends would swallow the loans behind it
+            reader = csv.DictReader(file, strict=True)
             names = list(reader.fieldnames or [])
             if not names:
                 return [], [f"{path.name}: empty; its first line should be {','.join(COLUMNS)}"]
-            missing = [c for c in COLUMNS if c not in names]
-            twice = [c for c in COLUMNS if names.count(c) > 1]
-            if missing or twice:
-                found = [
-                    f"{path.name}: column {c} missing; it should have {', '.join(COLUMNS)}"
-                    for c in missing
-                ]
-                return [], found + [
-                    f"{path.name}: column {c} stands twice; it should stand once" for c in twice
-                ]
-            records = [(reader.line_num, record) for record in reader]
+            problems = _header(names, path.name)
+            return ([], problems) if problems else _loans(reader, path.name, sectors, ratings)
     except FileNotFoundError:
-        return [], [f"private_credit.{key} = {asked}: no such file; it should name a CSV file"]
+        return [], [f"{where}: no such file; it should name a CSV file"]
     except UnicodeDecodeError:
-        return [], [f"private_credit.{key} = {asked}: not text in UTF-8; it should be a CSV file"]
+        return [], [f"{where}: not text in UTF-8; it should be a CSV file"]
     except (OSError, ValueError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
-        return [], [
-            f"private_credit.{key} = {asked}: cannot be read ({reason}); it should be a CSV file"
-        ]
+        return [], [f"{where}: cannot be read ({reason}); it should be a CSV file"]
+
+
+def _header(names: list[str], file: str) -> list[str]:
+    """What is wrong with the names of the columns."""
+    found = [
+        f"{file}: column {c} missing; it should have {', '.join(COLUMNS)}"
+        for c in COLUMNS
+        if c not in names
+    ]
+    return found + [
+        f"{file}: column {c} stands twice; it should stand once"
+        for c in COLUMNS
+        if names.count(c) > 1
+    ]
+
+
+def _loans(
+    reader: csv.DictReader[str], file: str, sectors: set[str], ratings: set[str]
+) -> tuple[list[Loan], list[str]]:
+    """The loans of the rows that are sound, and what is wrong with the others."""
+    width = len(reader.fieldnames or [])
     problems: list[str] = []
-    if not records:
-        problems.append(f"{path.name}: no loans; there should be at least one row")
     loans: list[Loan] = []
     seen: dict[str, int] = {}
-    for number, record in records:
-        where = f"{path.name} line {number}"
-        before = len(problems)
+    for record in reader:
+        where = f"{file} line {reader.line_num}"
+        if len(problems) >= MOST:
+            problems.append(
+                f"{where}: reading stopped here; the file has more problems than {MOST}"
+            )
+            break
         if None in record:  # a decimal or thousands comma, most often
             problems.append(
-                f"{where}: more than the header's {len(names)} fields; numbers should have no commas"
+                f"{where}: more than the header's {width} fields; numbers should have no commas"
             )
-            continue
-        if None in record.values():
+        elif None in record.values():
             problems.append(
-                f"{where}: fewer than the header's {len(names)} fields; it should have as many"
+                f"{where}: fewer than the header's {width} fields; it should have as many"
             )
-            continue
-        name = (record["loan"] or "").strip()
-        if not name:
-            problems.append(f"{where}: loan = {name!r}: should be an id, which is not empty")
-        elif name in seen:
-            problems.append(
-                f"{where}: loan = {shown(name)}: stands in line {seen[name]} already; ids should differ"
-            )
-        seen.setdefault(name, number)
-        for column, known in (("sector", sectors), ("rating", ratings)):
-            if record[column] not in known:
+        else:
+            loan = _loan(record, where, sectors, ratings, problems)
+            name = record["loan"].strip()
+            if name and name in seen:
                 problems.append(
-                    f"{where}: {column} = {_cell(record[column])}: unknown; known are {', '.join(sorted(known))} "
-                    f"(add a [[private_credit.{column}]])"
+                    f"{where}: loan = {shown(name)}: stands in line {seen[name]} already; ids should differ"
                 )
-        by = record["loss_computed_by"] or COMPUTED_BY[0]
-        if by not in COMPUTED_BY:
-            problems.append(
-                f"{where}: loss_computed_by = {by!r}: should be {', '.join(COMPUTED_BY)} or nothing"
-            )
-        reals = {c: _real(record[c], c, where, problems) for c in _RANGES}
-        months = {c: _month(record[c], c, where, problems) for c in ("start_month", "end_month")}
-        if len(problems) == before and months["end_month"] <= months["start_month"]:
-            problems.append(
-                f"{where}: end_month = {months['end_month']}: should be after start_month = {months['start_month']}"
-            )
-        if len(problems) == before:
-            betas = tuple(
-                reals[f"beta_{k}"] for k in ("rental", "spread", "window", "displacement")
-            )
-            loans.append(
-                Loan(
-                    name, record["sector"], record["rating"], reals["exposure_usd_bn"], reals["pd_1y"],
-                    reals["rho_residual"], reals["lgd"], betas, months["start_month"], months["end_month"],  # type: ignore[arg-type]
-                    by,
-                )
-            )  # fmt: skip
+            seen.setdefault(name, reader.line_num)
+            if loan is not None:
+                loans.append(loan)
+    if not seen and not problems:
+        problems.append(f"{file}: no loans; there should be at least one row")
     return loans, problems
 
 
-def _cell(text: str | None) -> str:
-    return "nothing" if text is None else shown(text)
+def _loan(
+    record: dict[str, str], where: str, sectors: set[str], ratings: set[str], problems: list[str]
+) -> Loan | None:
+    """The loan of a row with all its fields; None and ``problems`` where some are no value of theirs."""
+    before = len(problems)
+    name = record["loan"].strip()
+    if not name:
+        problems.append(f"{where}: loan = {name!r}: should be an id, which is not empty")
+    for column, known in (("sector", sectors), ("rating", ratings)):
+        if record[column] not in known:
+            problems.append(
+                f"{where}: {column} = {shown(record[column])}: unknown; known are {', '.join(sorted(known))} "
+                f"(add a [[private_credit.{column}]])"
+            )
+    by = record["loss_computed_by"] or COMPUTED_BY[0]
+    if by not in COMPUTED_BY:
+        problems.append(
+            f"{where}: loss_computed_by = {shown(by)}: should be {', '.join(COMPUTED_BY)} or nothing"
+        )
+    reals = {c: _real(record[c], c, where, problems) for c in _RANGES}
+    start, end = (_month(record[c], c, where, problems) for c in ("start_month", "end_month"))
+    if len(problems) == before and end <= start:
+        problems.append(f"{where}: end_month = {end}: should be after start_month = {start}")
+    if len(problems) > before:
+        return None
+    betas = (
+        reals["beta_rental"], reals["beta_spread"], reals["beta_window"], reals["beta_displacement"],
+    )  # fmt: skip
+    return Loan(
+        name, record["sector"], record["rating"], reals["exposure_usd_bn"], reals["pd_1y"],
+        reals["rho_residual"], reals["lgd"], betas, start, end, by,
+    )  # fmt: skip
 
 
-def _real(text: str | None, column: str, where: str, problems: list[str]) -> float:
+# as other programs write numbers, and no more than that: Python would also read 1_0 as 10
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
+
+
+def _real(text: str, column: str, where: str, problems: list[str]) -> float:
     low, high, want = _RANGES[column]
-    try:
-        value = float(text or "")
-    except ValueError:
-        value = math.nan
+    value = float(text) if _NUMBER.fullmatch(text.strip()) else math.nan
     open_low = column in ("exposure_usd_bn", "pd_1y", "lgd")
     open_high = column in ("pd_1y", "rho_residual")
     inside = (
@@ -214,18 +239,15 @@ def _real(text: str | None, column: str, where: str, problems: list[str]) -> flo
         and not (open_high and value == high)
     )
     if not inside:
-        problems.append(f"{where}: {column} = {_cell(text)}: should be {want}")
+        problems.append(f"{where}: {column} = {shown(text)}: should be {want}")
     return value
 
 
-def _month(text: str | None, column: str, where: str, problems: list[str]) -> int:
-    try:
-        value = int(text or "")
-    except ValueError:
-        value = -1
+def _month(text: str, column: str, where: str, problems: list[str]) -> int:
+    value = int(text) if _WHOLE.fullmatch(text.strip()) else -1
     if not 0 <= value <= 10_000:
         problems.append(
-            f"{where}: {column} = {_cell(text)}: should be a whole month from 0 to 10000"
+            f"{where}: {column} = {shown(text)}: should be a whole month from 0 to 10000"
         )
     return value
 
@@ -233,9 +255,10 @@ def _month(text: str | None, column: str, where: str, problems: list[str]) -> in
 def arrange(loans: list[Loan]) -> Layout:
     """Group the loans. Within a group they keep the file's order; large groups are cut evenly."""
     patterns = sorted({x.betas for x in loans})
+    number_of = {betas: k for k, betas in enumerate(patterns)}
     buckets: dict[Any, list[Loan]] = {}
     for x in loans:
-        alike = (x.start, patterns.index(x.betas), x.pd, x.rho, x.lgd, x.sector, x.rating)
+        alike = (x.start, number_of[x.betas], x.pd, x.rho, x.lgd, x.sector, x.rating)
         buckets.setdefault(alike, []).append(x)
     first, size, pds, rhos, kind, starts = [], [], [], [], [], []
     ordered: list[Loan] = []

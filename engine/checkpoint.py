@@ -6,21 +6,32 @@ older one goes, so whenever a run is killed, the ledger names a checkpoint that 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
+import struct
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .run_store import columns_of, head_of, restore_statistics, sha256, tables_of, write_whole
+from .run_store import sha256, write_whole
 from .statistics import Statistics
+from .statistics_tables import (
+    DAMAGE,
+    TABLES,
+    columns_of,
+    head_of,
+    restore_statistics,
+    tables_of,
+)
+from .validate import one_line
 
 LEDGER = "ledger.json"
 KEPT = 2
 _MAX_LEDGER = 1 << 20
-_NAME = re.compile(r"checkpoint-(\d{1,12})\.zip")
+_NAME = re.compile(r"checkpoint-([0-9]{1,12})\.zip")
 
 
 def pack(statistics: Statistics, seconds: float) -> bytes:
@@ -40,12 +51,16 @@ def pack(statistics: Statistics, seconds: float) -> bytes:
     return whole.getvalue()
 
 
+_PARTS = ("head.json", *(f"{name}.arrow" for name in TABLES))
+
+
 def unpack(data: bytes) -> tuple[Statistics, float]:
     """What ``pack`` was given. Raises ValueError for anything else."""
     import pyarrow as pa
 
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            _check_parts(archive, len(data))
             head = json.loads(archive.read("head.json"))
 
             def read(name: str) -> dict[str, Any]:
@@ -53,8 +68,42 @@ def unpack(data: bytes) -> tuple[Statistics, float]:
                     return columns_of(reader.read_all())
 
             return restore_statistics(head, read), float(head["seconds"])
-    except (zipfile.BadZipFile, KeyError, TypeError, pa.ArrowException, EOFError) as error:
-        raise ValueError(f"no checkpoint: {error}") from None
+    except (
+        *DAMAGE, zipfile.BadZipFile, struct.error, RuntimeError, EOFError, pa.ArrowException,
+    ) as error:  # fmt: skip
+        raise ValueError(f"no checkpoint: {one_line(str(error), 200)}") from None
+
+
+def _check_parts(archive: zipfile.ZipFile, size: int) -> None:
+    """Raise ValueError unless the parts are those that ``pack`` writes, as they are, before any of them is read.
+
+    Nothing is ever written from an archive, and nothing in it is packed: it cannot become larger than it is.
+    """
+    parts = archive.infolist()
+    if sorted(p.filename for p in parts) != sorted(_PARTS):
+        raise ValueError("its parts are not those of a checkpoint")
+    if any(p.compress_type != zipfile.ZIP_STORED or p.flag_bits & 1 for p in parts):
+        raise ValueError("its parts should be stored as they are")
+    if sum(p.file_size for p in parts) > size:
+        raise ValueError("its parts claim to be larger than the whole")
+
+
+def _text(entries: list[dict[str, Any]]) -> str:
+    """The ledger of these checkpoints, closed by their SHA-256: a changed digit in it is seen."""
+    digest = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+    return json.dumps({"checkpoints": entries, "sha256": digest}, indent=2) + "\n"
+
+
+def _is_entry(e: dict[str, Any]) -> bool:
+    """Whether an entry names a checkpoint of the folder itself, with its digest and sound numbers."""
+    numbers = [e["number"], e.get("blocks", 0), e.get("paths", 0)]
+    return (
+        isinstance(e["file"], str)
+        and _NAME.fullmatch(e["file"]) is not None
+        and isinstance(e["sha256"], str)
+        and re.fullmatch("[0-9a-f]{64}", e["sha256"]) is not None
+        and all(type(n) is int and 0 <= n < 1 << 63 for n in numbers)
+    )
 
 
 @dataclass
@@ -76,12 +125,14 @@ class Ledger:
         try:
             if path.stat().st_size > _MAX_LEDGER:
                 raise ValueError("too large")
-            entries = json.loads(path.read_text(encoding="utf-8"))["checkpoints"]
-            for e in entries:
-                if not _NAME.fullmatch(e["file"]) or len(e["sha256"]) != 64:
-                    raise ValueError("an entry that is none")
+            text = path.read_bytes().decode()
+            entries = json.loads(text)["checkpoints"]
+            if not all(map(_is_entry, entries)):
+                raise ValueError("an entry that is none")
+            if text != _text(entries):
+                raise ValueError("not as it was written")
             return cls(folder, entries)
-        except (ValueError, KeyError, TypeError, RecursionError, OSError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError):
             found = {int(m[1]): p.name for p in folder.iterdir() if (m := _NAME.fullmatch(p.name))}
             entries = [{"number": n, "file": found[n], "sha256": ""} for n in sorted(found)]
             return cls(folder, entries, [f"{path}: is damaged"])
@@ -107,7 +158,7 @@ class Ledger:
                 (self.folder / e["file"]).unlink(missing_ok=True)
 
     def _write(self) -> None:
-        text = json.dumps({"checkpoints": self.entries}, indent=2) + "\n"
+        text = _text(self.entries)
         write_whole(self.folder / LEDGER, lambda p: Path(p).write_text(text, encoding="utf-8"))
 
     def load(self) -> tuple[Statistics | None, float, list[str]]:
@@ -123,7 +174,7 @@ class Ledger:
                 return statistics, seconds, damage
             except FileNotFoundError:
                 damage.append(f"{path}: is missing")
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, MemoryError) as error:
                 damage.append(f"{path}: is damaged: {error}")
         return None, 0.0, damage
 

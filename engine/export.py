@@ -85,7 +85,8 @@ def described(
     return table.cast(pa.schema(fields, metadata=meta))
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# and the wide forms of the first four, which some spreadsheets take for the same
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def as_text(cell: Any) -> Any:

@@ -20,7 +20,7 @@ from typing import Any
 from .estimate import Estimate
 from .functionals import Quantity, parse_quantity
 from .statistics import Event, Statistics
-from .validate import NAME, NAME_WANTED, ConfigError, key_text, near, shown
+from .validate import MOST, NAME, NAME_WANTED, ConfigError, key_text, near, shown, twice
 
 KEY = "limit"
 """The table of rows in the config; a row goes by its name, or by its metric where it has none."""
@@ -60,6 +60,9 @@ def checked(rows: Any) -> tuple[list[dict[str, Any]], list[str]]:
     problems: list[str] = []
     kept = []
     for row in rows:
+        if len(problems) >= MOST:
+            problems.append(f"{KEY}: has more rows, which were not looked at")
+            break
         where = _where(row)
         if not isinstance(row.get("remove", False), bool):
             problems.append(f"{where}.remove = {shown(row['remove'])}: should be true or false")
@@ -69,11 +72,9 @@ def checked(rows: Any) -> tuple[list[dict[str, Any]], list[str]]:
         if isinstance(row.get("name"), str) and isinstance(row.get("metric"), str):
             numbers = {k: float(row[k]) for k in ("min", "max") if k in row and _finite(row[k])}
             kept.append({"name": row["name"], "metric": row["metric"], **numbers})
-    names = [r["name"] for r in kept]
     problems += [
-        f"{KEY}: the name {shown(n)} stands {names.count(n)} times; names should differ"
-        for n in dict.fromkeys(names)
-        if names.count(n) > 1
+        f"{KEY}: the name {shown(name)} stands {count} times; names should differ"
+        for name, count in twice(r["name"] for r in kept).items()
     ]
     return kept, problems
 
@@ -127,8 +128,11 @@ def _finite(value: Any) -> bool:
 
 def unknown(rows: Sequence[dict[str, Any]], metrics: Iterable[str]) -> list[str]:
     """A line for each checked row whose metric the economy does not report."""
-    names, problems = list(metrics), []
+    names = list(metrics)
+    problems: list[str] = []
     for row in rows:
+        if len(problems) == MOST:
+            break
         try:
             parse_quantity(row["metric"], names)
         except ConfigError as error:

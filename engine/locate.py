@@ -20,3 +20,11 @@ def find_file(name: str, folder: Path | None) -> Path:
         except (OSError, ValueError):  # a name too long, or one with a zero byte
             break
     return (folder or Path.cwd()) / path
+
+
+def is_plain_file(path: Path) -> bool:
+    """Whether a file lies there itself: no link to another place, no folder, no device."""
+    try:
+        return not path.is_symlink() and path.is_file()
+    except (OSError, ValueError):  # a name too long, or one with a zero byte
+        return False

@@ -28,6 +28,7 @@ from .run_store import (
     scenario_of,
 )
 from .statistics import Statistics
+from .statistics_tables import read_table
 from .validate import ConfigError
 
 
@@ -95,7 +96,6 @@ def check_out(out: str, folders: Sequence[str]) -> None:
 
 def _part(folder: str) -> Part:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     manifest = read_manifest(folder)
     if manifest.get("status") == RUNNING:
@@ -107,7 +107,7 @@ def _part(folder: str) -> Part:
         if problems := check_files(here, manifest):
             raise ConfigError(problems)
         identity = dict(manifest["identity"])
-        table = pq.read_table(here / "blocks.parquet")
+        table = read_table(here / "blocks.parquet")
         numbers, hashes = table.column("block").to_pylist(), table.column("sha256").to_pylist()
         int(identity["paths_wanted"])
     except (KeyError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
@@ -185,13 +185,12 @@ def _merged(parts: list[Part], max_bad: float) -> Merged:
         units=first.units,
         docs=first.docs,
         series_names=first.series_names,
-        record=None,
         seconds=seconds,
         stamp=first.stamp,
         passed_over=list(passed_over),
         lost=lost,
         config=first.config,
-        stored_series=first.stored_series,
+        by_month=first.by_month,
         stop=stop if gaps else None,
         folder=Path(local_copy(parts[0].name)),
         identity=identity,

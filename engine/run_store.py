@@ -19,21 +19,22 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .exact import ExactSum
 from .export import COLUMNS, described, write_csv
-from .histogram import Histogram
-from .metric import Metric, Moments
+from .locate import is_plain_file
 from .scenario import Scenario, restore
-from .statistics import Statistics
-from .tails import Sample, Tail
+from .statistics_tables import (
+    DAMAGE,
+    columns_of,
+    head_of,
+    read_table,
+    restore_statistics,
+    tables_of,
+)
 from .validate import ConfigError
 
 if TYPE_CHECKING:
@@ -134,47 +135,6 @@ def _told(name: str, table: pa.Table, result: Result, variables: tuple[str, ...]
     return described(table, COLUMNS[name], about, units, docs)
 
 
-def tables_of(s: Statistics) -> Iterator[tuple[str, pa.Table]]:
-    import pyarrow as pa
-
-    pairs = [(h, n, half[n]) for h, half in enumerate(s.halves) for n in s.names]
-    sums = list(Moments().sums)
-    yield "moments", pa.table({
-        "half": pa.array([h for h, _, _ in pairs], pa.int8()),
-        "metric": [n for _, n, _ in pairs],
-        "count": [m.moments.count for _, _, m in pairs],
-        **{k: [m.moments.sums[k].text() for _, _, m in pairs] for k in sums},
-    })  # fmt: skip
-    sizes = [len(m.histogram.keys) for _, _, m in pairs]
-    yield "histograms", pa.table({
-        "half": np.repeat(np.array([h for h, _, _ in pairs], np.int8), sizes),
-        "metric": _names([n for _, n, _ in pairs], sizes),
-        **{k: np.concatenate([getattr(m.histogram, k) for _, _, m in pairs])
-           for k in ("keys", "count", "least", "most")},
-    })  # fmt: skip
-    sides = [(n, side, *tail.found()) for n in s.names for side, tail in zip(
-        ("upper", "lower"), s.tails[n], strict=True)]  # fmt: skip
-    sizes = [len(values) for _, _, values, _ in sides]
-    yield "tails", pa.table({
-        "metric": _names([n for n, _, _, _ in sides], sizes),
-        "side": _names([side for _, side, _, _ in sides], sizes),
-        "path": np.concatenate([paths for _, _, _, paths in sides]),
-        "value": np.concatenate([values for _, _, values, _ in sides]),
-    })  # fmt: skip
-    values = s.sample.values
-    yield "sample", pa.table({"path": s.sample.paths, **dict(zip(s.names, values, strict=True))})
-    blocks = sorted(s.hashes)
-    yield "blocks", pa.table({"block": blocks, "sha256": [s.hashes[b] for b in blocks]})
-
-
-def _names(names: list[str], sizes: list[int]) -> Any:
-    import pyarrow as pa
-
-    known = list(dict.fromkeys(names))
-    index = np.repeat(np.array([known.index(n) for n in names], np.int32), sizes)
-    return pa.DictionaryArray.from_arrays(pa.array(index), pa.array(known, pa.string()))
-
-
 def write_whole(path: Path, write: Callable[[str], Any]) -> None:
     """Write a file so that it appears whole or not at all, and lasts."""
     temporary = path.parent / f".{path.name}.{os.getpid()}"
@@ -235,11 +195,11 @@ def local_copy(folder: str | os.PathLike[str]) -> Path:
 
 
 def check_files(folder: str | os.PathLike[str], manifest: dict[str, Any]) -> list[str]:
-    """A line for each file that is missing or not as it was written."""
+    """A line for each file that is missing or not as it was written; one that lies elsewhere is missing."""
     problems = []
     for name, digest in manifest["files"].items():
         path = Path(folder) / name
-        if Path(name).name != name or not path.is_file():
+        if Path(name).name != name or not is_plain_file(path):
             problems.append(f"{path}: is missing; the run is not whole")
         elif sha256(path) != digest:
             problems.append(f"{path}: is damaged: its SHA-256 is not the manifest's")
@@ -248,6 +208,8 @@ def check_files(folder: str | os.PathLike[str], manifest: dict[str, Any]) -> lis
 
 def load_run(folder: str | os.PathLike[str]) -> Result:
     """A run as it was saved, without its model's paths. Raises ConfigError where a file is missing or damaged."""
+    import pyarrow as pa
+
     from .result import Result
 
     if is_url(str(folder)):
@@ -263,7 +225,8 @@ def load_run(folder: str | os.PathLike[str]) -> Result:
         if problems := check_files(folder, manifest):
             raise ConfigError(problems)
         statistics = restore_statistics(
-            manifest["statistics"], lambda name: _read_columns(Path(folder) / f"{name}.parquet")
+            manifest["statistics"],
+            lambda name: columns_of(read_table(Path(folder) / f"{name}.parquet")),
         )
         names = manifest["series"]
         series = _series(Path(folder)) if names else {}
@@ -278,12 +241,11 @@ def load_run(folder: str | os.PathLike[str]) -> Result:
             units=manifest["units"],
             docs=manifest["docs"],
             series_names=tuple(names),
-            record=None,
             seconds=manifest["seconds"],
             stamp=manifest["stamp"],
             passed_over=manifest["passed_over"],
             config=manifest["config"],
-            stored_series=series,
+            by_month=series,
             stop=manifest.get("stop"),
             identity=manifest["identity"],
             lost=manifest.get("lost", []),
@@ -293,11 +255,11 @@ def load_run(folder: str | os.PathLike[str]) -> Result:
             stored_bad=manifest.get("quarantined", []),
             folder=Path(folder),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, ConfigError):
+    except (*DAMAGE, pa.ArrowException) as error:
+        if isinstance(error, ConfigError) or getattr(error, "errno", None):
             raise
-        raise ConfigError([f"{Path(folder) / MANIFEST}: is damaged ({error!r})"]) from None
-    if result.digest != manifest["digest"]:
+        raise ConfigError([f"{Path(folder) / MANIFEST}: is damaged ({error!r:.200})"]) from None
+    if result.digest != manifest.get("digest"):
         raise ConfigError([f"{Path(folder) / MANIFEST}: digest is not that of blocks.parquet"])
     return result
 
@@ -306,7 +268,9 @@ def scenario_of(result: Result) -> Scenario:
     """The scenario of a run. Raises ConfigError where it was run from Python, or its config is not sound."""
     if result.model is not None:
         return result.model
-    manifest = {"config": result.config, "scenario": result.name}
+    manifest: dict[str, Any] = {"config": result.config, "scenario": result.name}
+    if result.folder is not None:
+        manifest["files"] = read_manifest(result.folder).get("files")
     return scenario_in(result.folder or Path(result.name), manifest)
 
 
@@ -314,7 +278,18 @@ def scenario_in(folder: str | os.PathLike[str], manifest: dict[str, Any]) -> Sce
     """The scenario of a run's manifest, with the files that lie beside it. Raises ConfigError as scenario_of."""
     if not isinstance(manifest.get("config"), dict):
         raise ConfigError([f"{folder}: was run from Python without a config"])
-    return restore(manifest["config"], str(manifest["scenario"]), local_copy(folder))
+    here = local_copy(folder)
+    scenario = restore(manifest["config"], str(manifest["scenario"]), here)
+    listed = manifest.get("files")
+    if isinstance(listed, dict):  # of a finished run, whose files have their digests there
+        problems = [
+            f"{path}: is no file of the run: its manifest does not list it"
+            for path in scenario.files().values()
+            if path.name not in listed
+        ]
+        if problems:
+            raise ConfigError(problems)
+    return scenario
 
 
 def asked_of(folder: str | os.PathLike[str], manifest: dict[str, Any]) -> dict[str, Any]:
@@ -333,95 +308,8 @@ def asked_of(folder: str | os.PathLike[str], manifest: dict[str, Any]) -> dict[s
         raise ConfigError([f"{Path(folder) / MANIFEST}: is damaged; it has no identity"]) from None
 
 
-def head_of(s: Statistics) -> dict[str, Any]:
-    """What of statistics is in none of their tables, as JSON holds it."""
-    return {
-        "tail": s.tail,
-        "sample": s.sample_size,
-        "events": [list(e) for e in s.events],
-        "counted": [s.counted[e] for e in s.events],
-        "paths": s.paths,
-        "bad_paths": s.bad_count,
-        "bad": {str(path): month for path, month in s.bad.items()},
-        "backends": _stretches(s.backends),
-    }
-
-
-def _stretches(backends: dict[int, str]) -> list[list[Any]]:
-    """Backends by block as [backend, first block, last block]."""
-    found: list[list[Any]] = []
-    for block in sorted(backends):
-        if found and found[-1][0] == backends[block] and found[-1][2] + 1 == block:
-            found[-1][2] = block
-        else:
-            found.append([backends[block], block, block])
-    return found
-
-
-def restore_statistics(head: dict[str, Any], read: Callable[[str], dict[str, Any]]) -> Statistics:
-    """Statistics of their head and tables; ``read`` gives the columns of the table of a name."""
-    events = tuple((str(m), str(sign), float(t)) for m, sign, t in head["events"])
-    sample = read("sample")
-    paths = sample.pop("path")
-    s = Statistics(tuple(sample), head["tail"], head["sample"], events)
-    s.counted = dict(zip(events, head["counted"], strict=True))
-    s.paths, s.bad_count = head["paths"], head["bad_paths"]
-    s.bad = {int(path): int(month) for path, month in head["bad"].items()}
-    for name, first, last in head.get("backends", []):
-        s.backends |= dict.fromkeys(range(int(first), int(last) + 1), str(name))
-    s.sample = Sample.restored(s.sample_size, paths, np.stack(list(sample.values())))
-    blocks = read("blocks")
-    s.hashes = dict(zip(blocks["block"].tolist(), blocks["sha256"].tolist(), strict=True))
-    moments = read("moments")
-    rows = zip(moments["half"], moments["metric"], moments["count"], strict=True)
-    histograms = _groups(read("histograms"), ("half", "metric"))
-    for i, (half, name, count) in enumerate(rows):
-        sums = {k: ExactSum.parse(moments[k][i]) for k in Moments().sums}
-        h = histograms.get((half, name))
-        s.halves[half][name] = Metric(
-            Moments(int(count), sums),
-            Histogram(h["keys"], h["count"], h["least"], h["most"]) if h else Histogram(),
-        )
-    tails = _groups(read("tails"), ("metric", "side"))
-    for name in s.names:
-        s.tails[name] = tuple(  # type: ignore[assignment]
-            Tail.restored(s.tail, sign, t["value"], t["path"]) if t else Tail(s.tail, sign)
-            for side, sign in (("upper", 1), ("lower", -1))
-            for t in [tails.get((name, side))]
-        )
-    return s
-
-
-def _read_columns(path: Path) -> dict[str, Any]:
-    import pyarrow.parquet as pq
-
-    return columns_of(pq.read_table(path))
-
-
-def columns_of(table: pa.Table) -> dict[str, Any]:
-    """A table's columns as NumPy arrays."""
-    return {n: table.column(n).to_numpy() for n in table.column_names}
-
-
-def _groups(
-    columns: dict[str, Any], keys: tuple[str, ...]
-) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """Rows of equal keys, which follow each other."""
-    n = len(columns[keys[0]])
-    change = np.zeros(n, bool)
-    for k in keys:
-        change[1:] |= columns[k][1:] != columns[k][:-1]
-    starts = np.append(np.flatnonzero(change | (np.arange(n) == 0)), n)
-    return {
-        tuple(columns[k][a] for k in keys): {c: v[a:b] for c, v in columns.items()}
-        for a, b in pairwise(starts)
-    }
-
-
 def _series(folder: Path) -> dict[str, list[dict[str, float]]]:
-    import pyarrow.parquet as pq
-
     found: dict[str, list[dict[str, float]]] = {}
-    for row in pq.read_table(folder / "series.parquet").to_pylist():
+    for row in read_table(folder / "series.parquet").to_pylist():
         found.setdefault(row.pop("variable"), []).append(row)
     return found

@@ -149,8 +149,11 @@ def table(row: type[Row], file: str) -> list[dict[str, Any]]:
     Columns are the row's fields; an empty cell takes the field's default. Raises ValueError where a column
     is none of them, or a cell is no value of its kind.
     """
-    with (CONFIGS / file).open(newline="", encoding="utf-8") as opened:
-        records = list(csv.DictReader(opened))
+    try:
+        with (CONFIGS / file).open(newline="", encoding="utf-8") as opened:
+            records = list(csv.DictReader(opened, strict=True))
+    except (ValueError, csv.Error) as error:  # ValueError: no text in UTF-8
+        raise ValueError(f"{file}: cannot be read ({error})") from None
     return [{k: _cell(row, file, k, text) for k, text in r.items() if text} for r in records]
 
 
@@ -160,7 +163,10 @@ def _cell(row: type[Row], file: str, column: str, text: str) -> Any:
     if kind is bool and text in ("true", "false"):
         return text == "true"
     if kind in (float, int, str):
-        return kind(text)
+        try:
+            return kind(text)
+        except ValueError:
+            pass
     raise ValueError(f"{file}: {column} = {text!r} is no value of {row.__name__}")
 
 

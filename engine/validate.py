@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections import Counter
+from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,20 +22,46 @@ from pydantic import (
 
 from .system import Declared, Parameter, Row, Rows, Setting
 
+MOST = 1000
+"""Problems of one kind that are told, and values of one list: a file of a million is no less wrong at the first."""
+_LONGEST = 4000  # characters of a line; a whole matrix that is offered has 3,000
+
 
 class ConfigError(ValueError):
     """Bad input. ``problems`` are lines for the user, each about one field."""
 
     def __init__(self, problems: list[str]) -> None:
-        self.problems = [
-            "".join(c if c.isprintable() else repr(c)[1:-1] for c in p) for p in problems
-        ]
+        self.problems = [one_line(p) for p in problems]
         super().__init__("\n".join(self.problems))
+
+
+def one_line(text: str, most: int = _LONGEST) -> str:
+    """A text as it is safe to print: nothing that a terminal obeys, no line ends, cut where it is long."""
+    cut = text if len(text) <= most else f"{text[: most - 3]}..."
+    return cut if cut.isprintable() else "".join(map(_printed, cut))
+
+
+def visible(text: str) -> str:
+    """A text whose control characters are spelt out, line ends apart: a terminal obeys none of them."""
+    return "\n".join(
+        line if line.isprintable() else "".join(map(_printed, line)) for line in text.split("\n")
+    )
+
+
+def _printed(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]
+
+
+def twice(names: Iterable[str]) -> dict[str, int]:
+    """The names that stand more than once, and how often; the first MOST of them."""
+    found = ((name, count) for name, count in Counter(names).items() if count > 1)
+    return dict(islice(found, MOST))
 
 
 _FORBID = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 NAME = r"^[a-z][a-z0-9_]*$"
 NAME_WANTED = "small letters, digits and underscores, beginning with a letter"
+_LISTED = 40  # names that a message lists at most
 _FEW = 21  # elements of a value that a message shows at most
 _models: dict[type, type[BaseModel]] = {}
 
@@ -101,14 +130,17 @@ def collect(cls: type, values: dict[str, Any], where: str, problems: list[str]) 
     try:
         done = schema(cls)(**values).model_dump()
     except ValidationError as error:
-        problems += [explain(e, where, cls, values) for e in error.errors()]
+        errors = error.errors(include_url=False)
+        problems += [explain(e, where, cls, values) for e in errors[:MOST]]
+        if len(errors) > MOST:
+            problems.append(f"{where}: {len(errors) - MOST:,} problems more")
         return {}
     for name, declared in cls.fields.items():  # type: ignore[attr-defined]
         if isinstance(declared, Rows):
-            names = [r["name"] for r in done[name]]
+            names = twice(r["name"] for r in done[name])
             problems += [
-                f"{where}.{name}: the name {n!r} stands {names.count(n)} times; names should differ"
-                for n in sorted({n for n in names if names.count(n) > 1})
+                f"{where}.{name}: the name {shown(n)} stands {names[n]} times; names should differ"
+                for n in sorted(names)
             ]
     return done
 
@@ -204,12 +236,15 @@ def near(given: Any, known: list[str], *, listed: bool = True) -> str:
     close = get_close_matches(given.lower(), known, n=1) if isinstance(given, str) else []
     if close:
         return f"; did you mean {shown(close[0])}?"
-    return f"; known are {', '.join(known)}" if known and listed else ""
+    if not known or not listed:
+        return ""
+    more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
+    return f"; known are {', '.join(known[:_LISTED])}{more}"
 
 
 def key_text(key: str) -> str:
-    """A key as TOML would spell it, on one line."""
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else shown(key)
+    """A key as TOML would spell it, on one line and cut where it is long."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]{1,80}", key) else shown(key)
 
 
 def shown(value: Any, most: int = 60) -> str:

@@ -1,8 +1,8 @@
 """Compiled kernels on disk, named by their content, safe against concurrent runs.
 
 A file's name is the SHA-256 of everything that went into it, so a stale hit cannot be; it appears by an
-atomic rename, so a half-written one cannot be either. A folder that others may write is not used: a
-library from there would run with our rights.
+atomic rename, so a half-written one cannot be either. A folder that others may write is not used, nor a file
+that another user owns, or others may write: a library from there would run with our rights.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ def folder() -> Path:
     wanted = Path(os.environ.get(CACHE_VARIABLE) or os.path.join(base, "overbuilt"))
     try:
         wanted.mkdir(parents=True, exist_ok=True, mode=0o700)
-        info = wanted.stat()
-        safe = info.st_uid == os.getuid() and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        if safe and os.access(wanted, os.W_OK):
+        if not (_is_ours(wanted.stat()) and os.access(wanted, os.W_OK)):
+            reason = "belongs to another user, or others may write it"
+        elif open_to_all := _open_to_all(wanted):
+            reason = f"anyone may write {open_to_all}, and so replace it"
+        else:
             return wanted
-        reason = "belongs to another user, or others may write it"
     except OSError as error:
         reason = error.strerror or str(error)
     print(
@@ -45,6 +46,29 @@ def folder() -> Path:
     private = Path(tempfile.mkdtemp(prefix="overbuilt-kernels-"))
     atexit.register(shutil.rmtree, private, ignore_errors=True)
     return private
+
+
+def _is_ours(info: os.stat_result) -> bool:
+    """Whether only this user may change it."""
+    return info.st_uid == os.getuid() and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _open_to_all(place: Path) -> Path | None:
+    """A folder above it in which anyone may rename what others made; /tmp is none, as it has the sticky bit."""
+    for above in place.resolve().parents:
+        mode = above.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            return above
+    return None
+
+
+def _trusted(file: Path) -> bool:
+    """Whether a file of the cache is there, and this user put it there."""
+    try:
+        info = file.lstat()  # a link is not followed: it may lead anywhere
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(info.st_mode) and _is_ours(info)
 
 
 def key(*parts: str) -> str:
@@ -57,19 +81,23 @@ def key(*parts: str) -> str:
 
 
 def fetch(name: str, make: Callable[[Path], None]) -> tuple[Path, bool]:
-    """The file ``name`` of the cache and whether it was there; ``make(temporary)`` writes a missing one."""
+    """The file ``name`` of the cache and whether it was there; ``make(temporary)`` writes a missing one.
+
+    One that is there, but is not to be trusted, is made again in its place.
+    """
     target = folder() / name
-    if target.exists():
+    if _trusted(target):
         return target, True
     with tempfile.TemporaryDirectory(dir=folder()) as work:
         fresh = Path(work) / name
         make(fresh)
+        fresh.chmod(0o700)  # whatever the umask is, else it would not be trusted next time
         os.replace(fresh, target)  # two runs at once write the same bytes: either may win
     return target, False
 
 
 def has(name: str) -> bool:
-    return (folder() / name).exists()
+    return _trusted(folder() / name)
 
 
 def debug_text(label: str, program: str, text: str) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from click.testing import CliRunner, Result
 
+from overbuilt import ConfigError
 from overbuilt.cli import main
 
 JARGON = (
@@ -44,3 +48,22 @@ def checked(folder: Path, content: str | bytes, *more: str) -> list[str]:
     )
     assert sorted(folder.rglob("*")) == before
     return problems
+
+
+ESCAPES = "\x1b[31mred\x1b]0;title\x07\x9b2J\u202e\r\x08"
+"""What a terminal would obey."""
+
+
+def harmless(text: str) -> bool:
+    """Whether a terminal prints it, and obeys nothing in it."""
+    return all(c.isprintable() or c == "\n" for c in text)
+
+
+def refusal(work: Callable[[], Any]) -> list[str]:
+    """The problems of what must raise ConfigError, each a line that may be shown to anyone."""
+    with pytest.raises(ConfigError) as caught:
+        work()
+    for line in caught.value.problems:
+        assert line.isprintable(), repr(line)
+        assert len(line) <= 4000
+    return caught.value.problems

@@ -137,7 +137,7 @@ def test_a_system_on_request_is_in_no_scenario_that_does_not_ask() -> None:
 def test_a_pure_scenario_never_leaves_its_regime(name: str, regime: int) -> None:
     from overbuilt import simulate
 
-    result = simulate(load(name), paths=300, seed=3, backend="numpy", months=24)
+    result = simulate(load(name), paths=300, seed=3, months=24)
     found = result.series("revenue.regime")
     assert (found == regime).all().all()
     metric = result.metrics["revenue.regime"]
@@ -148,9 +148,7 @@ def test_a_pure_scenario_never_leaves_its_regime(name: str, regime: int) -> None
 def test_the_base_scenario_leaves_its_regime() -> None:
     from overbuilt import simulate
 
-    metric = simulate(load("base"), paths=300, seed=3, backend="numpy", months=24).metrics[
-        "revenue.regime"
-    ]
+    metric = simulate(load("base"), paths=300, seed=3, months=24).metrics["revenue.regime"]
     assert metric["sd"] > 0.3
 
 
