@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import check_run
 from .estimate import LEVEL, Estimate, unknown, z_of
 from .functionals import Quantity, parse_quantity
 from .metric import Metric
 from .redraw import Group, Redrawn, groups_by, streams_of, usual_groups
 from .runner import Progress
 from .scenario import Scenario
-from .simulate import Plan, as_economy, check_run, plan
+from .simulate import Plan, as_economy, plan
 from .statistics import BLOCK, Statistics
 from .system import Economy, System
 from .validate import ConfigError

@@ -10,11 +10,12 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from .arguments import check_run
 from .figures import Array, Identity, Reading
 from .identities import FINITE, IDENTITIES
 from .record import record
 from .scenario import Scenario
-from .simulate import as_economy, check_run
+from .simulate import as_economy
 from .system import Economy, System
 from .tables import GRID, console, number
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import check_run
 from .economy.claims import Claim, Claims, UnknownVariables, needed
 from .proportions import holm, paired_interval, sign_test, wilson
 from .runner import Progress
 from .scenario import Scenario
-from .simulate import Plan, as_economy, check_run, plan
+from .simulate import Plan, as_economy, plan
 from .statistics import BLOCK
 from .system import Economy, System
 from .validate import ConfigError, near, shown

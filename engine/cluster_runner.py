@@ -23,13 +23,16 @@ from ..kernels.backends.base import BackendError, Kernel, LaunchError, Output
 from ..kernels.passes import optimize
 from ..kernels.program import Program
 from ..kernels.trace import trace
+from .arguments import check_model
 from .cluster import Call, Cluster, Gone, Worker, _why
 from .cluster_worker import UNKNOWN, Answer, bounds_of, compute, name_bad, series
 from .log import Observer
+from .run_folder import identity_of
 from .run_store import own_files
 from .runner import Progress, missing
 from .scenario import Scenario
-from .simulate import Plan, _check_model, _identity
+from .series import Rows
+from .simulate import Plan
 from .statistics import BLOCK, Statistics
 from .system import Economy
 
@@ -130,7 +133,7 @@ def join(
     ``how``: paths, seed, backend, dtype, months, until, batch, as simulate has them. Raises ConfigError and LaunchError.
     """
     economy, dtype = model.economy, how["dtype"]
-    _check_model(economy, dtype)
+    check_model(economy, dtype)
     began = time.perf_counter()
     program = optimize(trace(economy, dtype == "float64"))
     seconds = {"trace": time.perf_counter() - began}
@@ -161,7 +164,7 @@ def join(
                 spent,
             )
         ]
-        return _identity(plans[0], how["paths"], how["seed"], how["until"], statistics)
+        return identity_of(plans[0], how["paths"], how["seed"], how["until"], statistics)
 
     cluster = Cluster(text, _key(asked, books), asked, books, expected, on_event)
     try:
@@ -339,10 +342,11 @@ class ClusterRunner:
             self._bounds, self._bounded = bounds_of(whole), whole.paths
 
     # ---- what is asked once
-    def series(self) -> tuple[None, dict[str, list[dict[str, float]]]]:
-        """The rows by month, as ``Result.stored_series``; none where a stop does not wait for them."""
+    def series(self) -> dict[str, Rows]:
+        """The rows by month, as ``Result.by_month``; none where a stop does not wait for them."""
         answer = self._ask(series, self.paths) if self.plan.economy.series else {}
-        return None, answer.get("rows", {})
+        rows: dict[str, Rows] = answer.get("rows", {})
+        return rows
 
     def name_bad(self, bad: dict[int, int]) -> list[dict[str, Any]]:
         """The first bad paths with their variables, as ``Result.stored_bad``."""

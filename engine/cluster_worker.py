@@ -20,14 +20,15 @@ import numpy as np
 
 from .. import __version__ as __version__
 from ..kernels.backends.base import BackendError
-from ..kernels.trace import TraceError
+from ..kernels.symbol import TraceError
 from .checkpoint import pack
 from .log import silent
 from .quarantine import BadPaths, named
-from .result import rows_by_month
+from .run_folder import identity_of
+from .run_loop import work
 from .runner import Runner
 from .scenario import Scenario, restore
-from .simulate import Plan, _identity, _work, plan
+from .simulate import Plan, plan
 from .statistics import BLOCK, Statistics
 from .tails import Sample, Tail, mixed
 from .validate import ConfigError
@@ -86,7 +87,7 @@ def prepare(key: str, asked: str, books: dict[str, bytes]) -> Answer:
         return _sorry(FAILED, ["out of memory"])
     a, p = made.asked, made.plan
     return {
-        "identity": _identity(p, a["paths"], a["seed"], a["until"], made.statistics()),
+        "identity": identity_of(p, a["paths"], a["seed"], a["until"], made.statistics()),
         "chunk": p.kernel.chunk,
         "passed_over": p.passed_over,
         "seconds": p.seconds,
@@ -116,7 +117,7 @@ def compute(key: str, first: int, end: int, bounds: Answer | None) -> Answer:
             runner = Runner(
                 made.plan, a["seed"], min(end * BLOCK, a["paths"]), made.batch, first=first * BLOCK
             )
-            _work(runner, statistics, None, None, None, silent, BadPaths())
+            work(runner, statistics, None, None, None, silent, BadPaths())
             made.batch = runner.batch
             if bounds is not None:
                 prune(statistics, bounds)
@@ -128,20 +129,18 @@ def compute(key: str, first: int, end: int, bounds: Answer | None) -> Answer:
 
 
 def series(key: str, paths: int) -> Answer:
-    """The series of a run of so many paths by month: the rows of each variable, as ``Result.stored_series``."""
+    """The series of a run of so many paths by month: the rows of each variable, as ``Result.by_month``."""
     with _working:
         made = _prepared.get(key)
         if made is None:
             return _sorry(UNKNOWN, ["it does not know the run; its process was started again"])
         try:
             runner = Runner(made.plan, made.asked["seed"], paths, made.batch)
-            record = runner.record()
+            return {"rows": runner.series()}
         except BackendError as error:
             return _sorry(FAILED, str(error).splitlines())
         except MemoryError:
             return _sorry(FAILED, ["out of memory"])
-        names = made.plan.economy.series if record is not None else ()
-        return {"rows": {n: rows_by_month(record[:, i]) for i, n in enumerate(names)}}  # type: ignore[index]
 
 
 def name_bad(key: str, bad: dict[int, int]) -> Answer:

@@ -24,9 +24,10 @@ from ..kernels.backends import native
 from ..kernels.passes import optimize
 from ..kernels.program import Op, Program, walk
 from ..kernels.trace import trace
+from .arguments import check_run
 from .explain import Model, observe
 from .record import record
-from .simulate import Plan, as_economy, check_run, plan
+from .simulate import Plan, as_economy, plan
 from .system import Economy, Output, System
 from .tables import GRID, console, number
 

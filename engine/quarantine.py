@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..kernels.backends.base import BackendError
-from ..kernels.trace import TraceError
+from ..kernels.symbol import TraceError
 from .validate import ConfigError, shown
 
 if TYPE_CHECKING:

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from ..kernels.philox import MAX_PATHS
 from .agreement import Agreement, compare, tolerance
+from .arguments import check_run
 from .recording import Recording, Values, recording
 from .result import Result
 from .scenario import Scenario
-from .simulate import Plan, as_economy, check_run, plan
+from .simulate import Plan, as_economy, plan
 from .system import Economy, System
 from .validate import ConfigError, near, shown
 

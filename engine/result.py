@@ -22,15 +22,16 @@ from .estimate import Estimate
 from .functionals import FORMS, Functional, parse_functional, parse_quantity
 from .limits import Verdict, judge, limits_of
 from .path_ranges import Range, ranges_of
+from .series import Rows
 from .statistics import Statistics
 from .validate import ConfigError, shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .charts.accessor import Plot
     from .scenario import Scenario
 
-SERIES_LEVELS = {"p05": 0.05, "p25": 0.25, "p50": 0.50, "p75": 0.75, "p95": 0.95}
 JSON_COLUMNS = ("mean", "se", "sd", "skew", "kurtosis", "p05", "p50", "p95", "p99", "p999", "es99")
 ESTIMATED = ("mean", "sd", "p05", "p50", "p95", "p99", "p999", "es99")
 """The statistics whose intervals are reported."""
@@ -50,7 +51,6 @@ class Result:
     units: dict[str, str]
     docs: dict[str, str]
     series_names: tuple[str, ...]
-    record: NDArray[Any] | None = field(repr=False)
     seconds: dict[str, float]
     stamp: dict[str, str]
     passed_over: list[str] = field(default_factory=list)
@@ -59,7 +59,8 @@ class Result:
         default=None, repr=False
     )
     model: Scenario | None = field(default=None, repr=False)
-    stored_series: dict[str, list[dict[str, float]]] = field(default_factory=dict, repr=False)
+    by_month: dict[str, Rows] = field(default_factory=dict, repr=False)
+    """Of each variable in ``series_names``: see series."""
     stop: dict[str, Any] | None = None
     """What the stop rule found: targets, which held, and why the run ended; None without one."""
     folder: Path | None = None
@@ -153,6 +154,19 @@ class Result:
 
         return scenario_of(self)
 
+    @property
+    def plot(self) -> Plot:
+        """Its charts: ``result.plot.fan("rental.hopper")``; a notebook shows them, ``save`` writes them."""
+        from .charts.accessor import Plot
+
+        return Plot(self)
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it."""
+        from .charts.notebook import as_html
+
+        return as_html(self)
+
     @cached_property
     def metrics(self) -> dict[str, dict[str, float]]:
         """By metric: mean, se, sd, skew, kurtosis, p05, p50, p95, p99, p999, es99."""
@@ -215,14 +229,12 @@ class Result:
         """Even blocks against odd ones, the largest difference first: has it settled? See convergence."""
         return drifts(self.statistics)
 
-    def series_rows(self, variable: str) -> list[dict[str, float]]:
-        """By month: mean and quantiles over the series' paths (see SERIES_PATHS)."""
-        if variable in self.stored_series:
-            return self.stored_series[variable]
-        if variable not in self.series_names or self.record is None:
-            known = ", ".join(self.series_names) or "none"
+    def series_rows(self, variable: str) -> Rows:
+        """By month: mean and quantiles over the first paths (see series). Raises ConfigError for what has none."""
+        if variable not in self.by_month:
+            known = ", ".join(self.by_month) or "none"
             raise ConfigError([f"series {variable!r}: unknown; known are {known}"])
-        return rows_by_month(self.record[:, self.series_names.index(variable), :])
+        return self.by_month[variable]
 
     def series(self, variable: str) -> pd.DataFrame:
         """A variable by month, 1 to ``months``: mean and quantiles p05, p25, p50, p75, p95."""
@@ -311,26 +323,6 @@ class Result:
 
             return save_remote(self, str(folder))
         return save(self, folder)
-
-
-def rows_by_month(values: NDArray[Any]) -> list[dict[str, float]]:
-    """Of a variable (months, paths), by month: mean and quantiles of what is finite."""
-    rows = []
-    for month, ordered in enumerate(np.sort(values, axis=1), start=1):
-        finite = ordered[np.isfinite(ordered)]
-        row = {
-            "month": month,
-            "mean": float(finite.mean(dtype=np.float64)) if len(finite) else math.nan,
-        }
-        row |= {name: _quantile(finite, level) for name, level in SERIES_LEVELS.items()}
-        rows.append(row)
-    return rows
-
-
-def _quantile(ordered: NDArray[Any], level: float) -> float:
-    if not len(ordered):
-        return math.nan
-    return float(ordered[min(max(math.ceil(len(ordered) * level), 1), len(ordered)) - 1])
 
 
 def _functional(text: str) -> Functional:

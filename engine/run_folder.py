@@ -10,11 +10,15 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
+
+from .. import __version__
 from .checkpoint import Ledger
 from .run_store import (
     FORMAT,
@@ -27,6 +31,9 @@ from .run_store import (
 )
 from .statistics import Statistics
 from .validate import ConfigError, shown
+
+if TYPE_CHECKING:
+    from .simulate import Plan
 
 LOCK = ".lock"
 EVERY = 5.0
@@ -57,6 +64,31 @@ def sha256_of(value: Any) -> str:
     """The SHA-256 of a value as canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def identity_of(
+    made: Plan, paths: int, seed: int, until: Sequence[str], statistics: Statistics
+) -> dict[str, Any]:
+    """Everything that the bytes of a run hang on."""
+    inputs = hashlib.sha256()
+    e = made.economy
+    for name, value in {**e.reals, **e.ints, **e.columns}.items():
+        inputs.update(name.encode() + b"\0" + np.ascontiguousarray(value).tobytes())
+    return {
+        "inputs_sha256": inputs.hexdigest(),
+        "program": hashlib.sha256(str(made.program).encode()).hexdigest(),
+        "seed": seed,
+        "months": made.months,
+        "dtype": made.dtype,
+        "backend": made.backend,
+        "stamp": made.kernel.stamp,
+        "version": __version__,
+        "paths_wanted": paths,
+        "until": list(until),
+        "events": [list(event) for event in statistics.events],
+        "tail": statistics.tail,
+        "sample": statistics.sample_size,
+    }
 
 
 def differences(

@@ -200,7 +200,6 @@ def _unfinished(
         units=manifest["units"],
         docs=manifest["docs"],
         series_names=(),
-        record=None,
         seconds={"simulate": seconds},
         stamp=identity["stamp"],
         config=manifest["config"],

@@ -11,13 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.backends.base import BackendError, LaunchError, OutOfMemory, Output
+from .series import SERIES_PATHS, Rows, series_rows
 from .statistics import BLOCK, Statistics
 
 if TYPE_CHECKING:
     from .simulate import Plan
-
-SERIES_PATHS = 1 << 14
-"""Series by month describe this many paths, the first ones: their bands err by about a percent of their width."""
 
 Progress = Callable[[int, int, float], None]
 
@@ -70,7 +68,10 @@ class Runner:
         self.began = time.perf_counter()
         self.lost: list[str] = []
         """A line for each backend that failed."""
-        self._series: dict[int, NDArray[Any]] = {}
+        self._series: dict[
+            int, NDArray[Any]
+        ] = {}  # records of the first paths, until all are there
+        self._by_month: dict[str, Rows] = {}
         self._series_batch = SERIES_PATHS
 
     @property
@@ -95,7 +96,7 @@ class Runner:
                 first, self.done = first - held, self.done - held
                 waiting, held = [], 0
                 if not number:
-                    self._series.clear()
+                    self._forget()
                 continue
             count = waiting[-1].bad.shape[0]
             first, held, self.done = first + count, held + count, self.done + count
@@ -136,7 +137,19 @@ class Runner:
             self.seconds += time.perf_counter() - start
             if output.series is not None:
                 self._series[first] = output.series
+                self._reduce_series()
             return output
+
+    def _reduce_series(self) -> None:
+        """Once the first paths are all there, their rows: a record of all months is large, and goes."""
+        if sum(s.shape[-1] for s in self._series.values()) == min(self.paths, SERIES_PATHS):
+            names = self.plan.economy.series
+            self._by_month = series_rows(names, (self._series[k] for k in sorted(self._series)))
+            self._series.clear()
+
+    def _forget(self) -> None:
+        self._series.clear()
+        self._by_month = {}
 
     def _go_on(self, error: BackendError, first: int) -> None:
         """Another backend after one that failed. Raises LaunchError where there is none, or it is not allowed."""
@@ -153,32 +166,22 @@ class Runner:
         self.lost.append(f"backend {lost} {failed}; {self.plan.backend} went on")
         self.batch = min(self.batch, max(self.plan.kernel.chunk, BLOCK))
 
-    def series(self) -> tuple[NDArray[Any] | None, dict[str, list[dict[str, float]]]]:
-        """The record of the first paths; a runner that is far away gives its rows by month instead."""
-        return self.record(), {}
-
-    def name_bad(self, bad: dict[int, int]) -> list[dict[str, Any]]:
-        """Nothing: they are replayed here, once they are asked for."""
-        return []
-
-    def record(self) -> NDArray[Any] | None:
-        """Series (months, variables, paths) of the first paths, computed again where a run was resumed."""
-        if not self.plan.economy.series:
-            return None
-        wanted = min(self.paths, SERIES_PATHS)
-        first = sum(s.shape[-1] for s in self._series.values())
-        if first < wanted:
-            self._series.clear()
-            first = 0
-        while first < wanted:
+    def series(self) -> dict[str, Rows]:
+        """By variable, its rows by month over the first paths; they are computed again where a run was resumed."""
+        wanted, first = min(self.paths, SERIES_PATHS), 0
+        while self.plan.economy.series and not self._by_month:
+            if not first:
+                self._series.clear()
             try:
                 first += self._launch(first, wanted).bad.shape[0]
             except BackendError as error:
                 self._go_on(error, first)
-                self._series.clear()
                 first = 0
-        found: NDArray[Any] = joined([self._series[k] for k in sorted(self._series)])
-        return found
+        return self._by_month
+
+    def name_bad(self, bad: dict[int, int]) -> list[dict[str, Any]]:
+        """Nothing: they are replayed here, once they are asked for."""
+        return []
 
 
 def missing(finished: Collection[int], goal: int, start: int = 0) -> list[tuple[int, int]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 
 import numpy as np
 
 from ..kernels import backends
 from .result import Result
-from .runner import SERIES_PATHS
+from .series import SERIES_PATHS, series_rows
 from .simulate import Plan, plan
 from .statistics import BLOCK, Statistics
 from .system import Economy
@@ -56,10 +55,10 @@ def block_again(made: Plan, run: Result, seed: int) -> tuple[int, str]:
 def series_again(made: Plan, run: Result) -> list[str]:
     """The variables by month, computed again from the paths that they describe."""
     output = made.run(run.seed, 0, min(SERIES_PATHS, run.path_count), series=True)
-    again = replace(run, record=output.series, stored_series={})
+    again = series_rows(run.series_names, [output.series] if output.series is not None else [])
     lines = []
     for name in run.series_names:
-        for a, b in zip(run.series_rows(name), again.series_rows(name), strict=True):
+        for a, b in zip(run.series_rows(name), again[name], strict=True):
             column = next(
                 (k for k in b if a[k] != b[k] and not (np.isnan(a[k]) and np.isnan(b[k]))), None
             )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .arguments import check_run
 from .common_paths import KERNELS, CommonPaths, Values, check_paths, check_quantity
 from .functionals import Functional, Quantity
 from .paired import Change, change, standard_error
@@ -24,7 +25,7 @@ from .places import Place, chosen, places, scale
 from .proportions import holm
 from .runner import Progress
 from .scenario import Scenario
-from .simulate import as_economy, check_run
+from .simulate import as_economy
 from .system import Economy, System
 from .validate import ConfigError
 from .variants import Variant, Variants, mirrored

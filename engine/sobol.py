@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import check_run
 from .common_paths import CommonPaths, check_paths, check_quantity, without_bad
 from .estimate import LEVEL, Estimate
 from .functionals import Functional
@@ -23,7 +24,7 @@ from .places import Place, places
 from .runner import Progress
 from .scenario import Scenario
 from .sensitivity import PATHS, finite
-from .simulate import as_economy, check_run
+from .simulate import as_economy
 from .system import Economy, System
 from .validate import ConfigError, near, shown
 from .variants import Variant, Variants

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ..kernels import backends
 from ..kernels.backends import native
@@ -16,11 +18,17 @@ from ..kernels.passes import optimize
 from ..kernels.trace import trace
 from .limits import Limit, Verdict, limits_of
 from .path_ranges import told
+from .plain_text import make_plain
 from .result import Result
 from .sanity import Finding
 from .scenario import Scenario
+from .sparkline import sparkline
+from .table_fit import fitted, screen_width
+from .validate import visible
 
 WIDTH = 100
+SPARK = 15
+"""Cells of a line over time: of five years, four months each."""
 COLUMNS = ("mean", "se", "p05", "p50", "p95", "p99", "es99")
 # what a newcomer looks at by year; only those that a scenario has are shown
 BY_YEAR = (
@@ -40,9 +48,24 @@ _PLAIN: dict[str, Any] = {
 }
 
 
-def console() -> Console:
-    wide = Console()
-    return Console(width=min(wide.width, WIDTH) if wide.is_terminal else WIDTH, emoji=False)
+class Screen(Console):
+    """A console that obeys no control character of what it prints: names and titles come from files.
+
+    Tables are made to fit: see table_fit.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(fitted(o, self.width) for o in objects), **options)
+
+
+def console(stderr: bool = False) -> Screen:
+    """Standard output, or standard error, as a screen: as wide as the terminal, WIDTH at most."""
+    make_plain(sys.stderr if stderr else sys.stdout)
+    found = Console(stderr=stderr)
+    return Screen(stderr=stderr, width=screen_width(found, WIDTH), emoji=False)
 
 
 def number(x: float, figures: int = 4) -> str:
@@ -71,7 +94,7 @@ def print_result(
     screen.print(title or result.name, highlight=False, markup=False, style="bold")
     shown = [v for v in BY_YEAR if v in result.series_names] or list(result.series_names[:5])
     years = list(range(12, result.months + 1, 12)) or [result.months]
-    if shown and (result.record is not None or result.stored_series):
+    if shown and result.by_month:
         screen.print("\nby month: median, and from 5 % to 95 %", highlight=False)
         screen.print(_by_year(result, shown, years[:10]))
     screen.print("\nafter the last month", highlight=False)
@@ -158,17 +181,19 @@ def _settled(result: Result) -> list[str]:
 
 
 def _by_year(result: Result, variables: list[str], months: list[int]) -> Table:
+    """Median and band by year; the median over all months as a line of blocks, which goes first where it is narrow."""
     table = Table(**_PLAIN)
     table.add_column("variable", no_wrap=True)
     for month in months:
-        table.add_column(f"{month}", justify="right")
+        table.add_column(f"{month}", justify="right", no_wrap=True)
+    if cells := min(result.months // 2, SPARK):
+        table.add_column("median", no_wrap=True, style="dim")
     for name in variables:
         rows = result.series_rows(name)
-        cells = []
-        for month in months:
-            r = rows[month - 1]
-            cells.append(f"{number(r['p50'])}\n[dim]{_short(r['p05'])}..{_short(r['p95'])}[/]")
-        table.add_row(f"{name}\n[dim]{escape(result.units[name])}[/]", *cells)
+        cut = [rows[month - 1] for month in months]
+        band = [f"{number(r['p50'])}\n[dim]{_short(r['p05'])}..{_short(r['p95'])}[/]" for r in cut]
+        line = [sparkline([r["p50"] for r in rows], cells)] if cells else []
+        table.add_row(f"{name}\n[dim]{escape(result.units[name])}[/]", *band, *line)
     return table
 
 

@@ -18,10 +18,11 @@ import numpy as np
 from ..kernels import backends
 from ..kernels.backends.base import Output
 from ..kernels.probe import Probe, probe
+from .arguments import check_run
 from .rounding import ALLOWED, Allowance, Array, Flip, Row, Tally, decides, lines_of, mean_sizes
 from .runner import Progress
 from .scenario import Scenario
-from .simulate import Plan, as_economy, check_run, plan
+from .simulate import Plan, as_economy, plan
 from .statistics import Statistics
 from .system import Economy, System
 from .validate import ConfigError, near, shown

@@ -25,8 +25,9 @@ from .agreement import is_decision, scaled_difference
 from .result import Result
 from .rounding import ALLOWED, Row, lines_of, mean_sizes
 from .run_store import check_files, load_run, read_manifest
-from .runner import SERIES_PATHS, Progress
+from .runner import Progress
 from .same_bytes import block_again, own_plan, series_again
+from .series import SERIES_PATHS
 from .simulate import Plan, plan
 from .stored_checks import Check, counts, summaries
 from .system import Economy

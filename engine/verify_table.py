@@ -27,7 +27,7 @@ def print_verification(found: Verification, replayed: str, everything: bool = Fa
         f"{title}, beside {' '.join(REFERENCE)}", highlight=False, markup=False, style="bold"
     )
     screen.print()
-    screen.print(_backends(found))
+    screen.print(_backends(found, screen.width < 90))
     for c in found.checked:
         if c.rows:
             screen.print()
@@ -64,7 +64,8 @@ def size(x: float) -> str:
     return f"{x:.1e}".replace("e-0", "e-").replace("e+0", "e").replace(".0e", "e") if x else "0"
 
 
-def _backends(found: Verification) -> Table:
+def _backends(found: Verification, narrow: bool) -> Table:
+    line = "\n" if narrow else " "
     table = Table(**GRID)
     table.add_column("backend", no_wrap=True)
     for name in (
@@ -73,7 +74,7 @@ def _backends(found: Verification) -> Table:
         f"> {size(found.allowed.tolerance)} off",
         "flipped",
         "largest",
-        "median path",
+        f"median{line}path",
     ):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
@@ -86,7 +87,7 @@ def _backends(found: Verification) -> Table:
         "",
     ]
     rounding = f"{size(found.yardstick)}" if math.isfinite(found.yardstick) else ""
-    table.add_row(*reference, rounding and f"{rounding} in {found.dtype}", "")
+    table.add_row(*reference, rounding and f"{rounding}{line}in {found.dtype}", "")
     for c in found.checked:
         verdict = "agrees" if c.ok else "[bold red]DIFFERS[/]"
         if not c.rows:

@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,14 @@ from overbuilt.cli import main
 from overbuilt.engine.result import JSON_COLUMNS
 from overbuilt.kernels import backends
 
-ROOT = Path(overbuilt.__file__).parent.parent
-PROGRAM = "from overbuilt.cli import main; main(prog_name='overbuilt')"
+from .terminals import PROGRAM, environment
+
 SMALL = ("run", "textbook", "--paths", "500", "--backend", "numpy")
-COLOUR = re.compile(r"\x1b\[(?:[0-9;]*;)?(?:3[0-9]|4[0-9]|9[0-7]|10[0-7])(?:;[0-9;]*)?m")
 
 
 def command(*arguments: str, env: dict[str, str | None] | None = None) -> Result:
     """The command line, in this process."""
-    plain = dict.fromkeys(("NO_COLOR", "FORCE_COLOR"))
+    plain = dict.fromkeys(("NO_COLOR", "FORCE_COLOR", "COLUMNS"))
     return CliRunner().invoke(main, list(arguments), env={**plain, **(env or {})})
 
 
@@ -39,13 +37,6 @@ def printed(*arguments: str, env: dict[str, str | None] | None = None) -> str:
     assert done.exit_code == 0, done.output
     assert done.stderr == ""
     return done.stdout
-
-
-def environment(**changes: str) -> dict[str, str]:
-    """The environment of a fresh process, which finds the package where this one did."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
-    path = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH", "")]))
-    return {**kept, "PYTHONPATH": path, **changes}
 
 
 def process(
@@ -64,11 +55,14 @@ def process(
 
 # ---- help
 def test_help_comes_at_once() -> None:
+    """In processor time: the clock's hangs on what else the machine does."""
     took = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = os.times()
         assert process("--help").returncode == 0
-        took.append(time.perf_counter() - start)
+        after = os.times()
+        took.append(after.children_user + after.children_system)
+        took[-1] -= before.children_user + before.children_system
     assert min(took) < 0.3
 
 
@@ -165,7 +159,7 @@ def test_every_shipped_scenario_runs_by_its_name(name: str) -> None:
 
 
 def test_an_event_on_the_command_line_is_the_shipped_scenario() -> None:
-    arguments = ("--paths", "8", "--months", "25", "--backend", "numpy", "--format", "json")
+    arguments = ("--paths", "8", "--months", "13", "--backend", "numpy", "--format", "json")
     runs = [
         json.loads(printed("run", *how, *arguments))
         for how in (("price_war",), ("base", "--event", "price_war@12"), ("base",))
@@ -209,16 +203,19 @@ def test_nothing_but_the_result_is_on_standard_output() -> None:
 
 
 # ---- tables
+FAST = "native" if backends.status("native").works else "numpy"
+
+
 @pytest.mark.parametrize("name", ["base", "linear", "textbook"])
 def test_the_table_fits_and_says_how_it_was_run(name: str) -> None:
-    text = printed("run", name, "--paths", "60", "--backend", "numpy", "--seed", "5")
+    text = printed("run", name, "--paths", "60", "--backend", FAST, "--seed", "5")
     lines = text.splitlines()
     assert max(map(len, lines)) <= 100
     assert lines[0].startswith(name)
     for metric, value in overbuilt.load(name).economy.reported.items():
         if value.metric:
             assert metric in text
-    for word in ("60 paths", "months", "seed 5", "numpy float32", "paths/s", "digest"):
+    for word in ("60 paths", "months", "seed 5", f"{FAST} float32", "paths/s", "digest"):
         assert word in text
     for column in ("mean", "se", "p05", "p50", "p95", "p99", "es99"):
         assert column in text
@@ -227,7 +224,7 @@ def test_the_table_fits_and_says_how_it_was_run(name: str) -> None:
 
 @pytest.mark.parametrize("months", ["1", "5", "130"])
 def test_the_table_fits_whatever_the_horizon(months: str) -> None:
-    arguments = ("run", "base", "--paths", "8", "--backend", "numpy", "--months", months)
+    arguments = ("run", "base", "--paths", "8", "--backend", FAST, "--months", months)
     assert max(map(len, printed(*arguments).splitlines())) <= 100
 
 
@@ -335,54 +332,6 @@ def test_out_replaces_an_older_run_and_leaves_other_files(tmp_path: Path) -> Non
     names = sorted(p.name for p in tmp_path.iterdir() if p.name[0] != ".")
     assert names == sorted([*FILES, "notes.txt"])
     assert json.loads((tmp_path / "manifest.json").read_text())["seed"] == 2
-
-
-# ---- terminals
-def on_terminal(*arguments: str, stdout: bool, **changes: str) -> tuple[str, str]:
-    """Standard output and what a terminal showed: of standard error, or of both."""
-    pty = pytest.importorskip("pty")
-    ours, theirs = pty.openpty()
-    running = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=theirs if stdout else subprocess.PIPE,
-        stderr=theirs,
-        env=environment(TERM="xterm-256color", **changes),
-    )
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            part = os.read(ours, 65536)
-        except OSError:  # Linux says so when the other side has closed
-            break
-        if not part:
-            break
-        shown += part
-    os.close(ours)
-    out = running.stdout.read().decode() if running.stdout else ""
-    if running.stdout:
-        running.stdout.close()
-    assert running.wait() == 0, shown
-    return out, shown.decode()
-
-
-def test_progress_is_shown_on_a_terminal_and_only_there() -> None:
-    out, shown = on_terminal(*SMALL, stdout=False)
-    assert "simulating" in shown
-    assert "simulating" not in out
-    assert "digest" in out
-    done = process(*SMALL)
-    assert done.stderr == ""
-    assert "simulating" not in done.stdout
-
-
-def test_no_colour_where_none_is_wanted() -> None:
-    _, shown = on_terminal("backends", stdout=True)
-    assert COLOUR.search(shown)
-    _, shown = on_terminal("backends", stdout=True, NO_COLOR="1")
-    assert not COLOUR.search(shown)
-    assert "\x1b" not in printed("backends")
 
 
 # ---- exit codes

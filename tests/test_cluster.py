@@ -81,16 +81,16 @@ def altered(workers: Any, tmp_path: Path) -> Iterator[Callable[..., list[str]]]:
 SLOW = """
 def wait(*given):
     while not os.path.exists(go): time.sleep(0.02)
-    return w.kept["_work"](*given)
-w._work = wait
+    return w.kept["work"](*given)
+w.work = wait
 """
 
 
 SLOW_AT = """
 def wait(runner, *given):
     while runner.first <= {block} * w.BLOCK < runner.paths and not os.path.exists(go): time.sleep(0.02)
-    return w.kept["_work"](runner, *given)
-w._work = wait
+    return w.kept["work"](runner, *given)
+w.work = wait
 """
 
 
@@ -245,7 +245,7 @@ def test_a_straggler_is_overtaken(
 def test_a_worker_that_fails_is_given_nothing_more(
     fault: str, said: str, scenario: Scenario, workers: Any, altered: Callable[..., list[str]]
 ) -> None:
-    (failing,) = altered(f"def fail(*given):\n    {fault}\nw._work = fail")
+    (failing,) = altered(f"def fail(*given):\n    {fault}\nw.work = fail")
     got = run(scenario, workers)
     assert got.digest == overbuilt.simulate(scenario, PATHS, 7, "native").digest
     (line,) = got.lost
@@ -263,7 +263,7 @@ def test_where_all_fail_it_says_who_and_how_to_go_on(
 ) -> None:
     monkeypatch.setattr(cluster, "RESTART", 0.0)
     late = "def fail(runner, *given):\n    if runner.first: raise MemoryError\n"
-    both = altered(f"{late}    return w.kept['_work'](runner, *given)\nw._work = fail", 2)
+    both = altered(f"{late}    return w.kept['work'](runner, *given)\nw.work = fail", 2)
     with pytest.raises(LaunchError) as refusal:
         run(scenario, workers, out=tmp_path / "run")
     said = str(refusal.value)
@@ -290,7 +290,7 @@ def test_a_worker_that_was_started_again_plans_again(scenario: Scenario, workers
 def test_workers_that_would_give_other_bytes_are_refused(
     scenario: Scenario, workers: Any, altered: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    code = "w._identity = lambda *given: {**w.kept['_identity'](*given), 'version': '0.0.9'}"
+    code = "w.identity_of = lambda *given: {**w.kept['identity_of'](*given), 'version': '0.0.9'}"
     (other,) = altered(code)
     with pytest.raises(ConfigError) as refusal:
         run(scenario, workers, out=tmp_path / "run")

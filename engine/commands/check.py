@@ -88,9 +88,9 @@ def sanity(paths: int, seed: int, backend: str, overrides: tuple[str, ...], styl
     Example:
       overbuilt sanity --paths 200000
     """
+    from ..arguments import check_run
     from ..sanity import as_json
     from ..sanity import sanity as judge
-    from ..simulate import check_run
     from ..validate import ConfigError
 
     problems: list[str] = []

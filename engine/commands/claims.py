@@ -53,8 +53,8 @@ def claims(
       overbuilt claims base exponential linear --paths 1000000
       overbuilt claims base funding_freeze --format json
     """
+    from ..arguments import check_run
     from ..claims import evaluate
-    from ..simulate import check_run
     from ..validate import ConfigError
 
     problems: list[str] = []

@@ -193,8 +193,8 @@ def _given(option: str) -> bool:
 
 def _check(sides: list[Any], asked: dict[str, Any], problems: list[str]) -> None:
     """Exit with everything that is wrong, before anything is simulated."""
+    from ..arguments import check_run
     from ..compare import check, units_of
-    from ..simulate import check_run
     from ..validate import ConfigError
 
     for side in sides:

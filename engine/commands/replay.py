@@ -214,8 +214,8 @@ def _load_scenario(
 
 def _check(asked: _Asked, model: Any, how: dict[str, Any], problems: list[str]) -> None:
     """Exit with all problems, those of the run's arguments and of --show among them."""
+    from ..arguments import check_run
     from ..replay import matches
-    from ..simulate import check_run
     from ..validate import ConfigError, near, shown
 
     seed, months = how["seed"] or 0, how["months"] if how["months"] is not None else 1

@@ -45,6 +45,7 @@ def runs(folder: str, style: str) -> None:
         click.echo(json.dumps({"runs": [e.as_json() for e in entries]}, indent=2))
         return
     from ..tables import console
+    from ..validate import one_line
 
     screen = console()
     sound = [e for e in entries if not e.problem]
@@ -56,7 +57,7 @@ def runs(folder: str, style: str) -> None:
         screen.print(f"no runs in {folder}", highlight=False, markup=False)
     for e in entries:
         if e.problem:
-            click.echo(f"cannot be read: {e.folder}: {e.problem}")
+            click.echo(one_line(f"cannot be read: {e.folder}: {e.problem}"))
 
 
 @click.command()

@@ -99,7 +99,7 @@ def _verify_scenario(
     everything: bool,
     style: str,
 ) -> None:
-    from ..simulate import check_run
+    from ..arguments import check_run
     from ..validate import ConfigError
     from ..verify import PATHS, choose
     from ..verify import verify as compared
