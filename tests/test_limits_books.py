@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -349,3 +350,34 @@ def test_opacity_is_lognormal_with_mean_one_and_lasts() -> None:
     found = credit(paths=4000, months=2)[1]["opacity"]
     assert (found == found[0]).all()
     hold(np.log(found[:1]), -0.125, 0.25)
+
+
+def test_loans_that_are_added_leave_the_others_alone(tmp_path: Path) -> None:
+    """``each`` finds a loan's draws by its id, in default and in refinancing: what is added only adds its own losses,
+    however its maturities fall between the others'."""
+    text = (CONFIGS / "book.csv").read_text().splitlines()
+    old = [line for line in text[1:] if line.endswith(",private_credit")][:60]
+    added = [
+        ",".join((f"NEW{n}", *line.split(",")[1:12], str(2 + 3 * n), "private_credit"))
+        for n, line in enumerate(old[:8])
+    ]
+
+    def losses(lines: list[str]) -> Array:
+        file = tmp_path / "mine.csv"
+        file.write_text("\n".join([text[0], *lines]) + "\n")
+        systems = [
+            prescribed("stress", recall=0.0), prescribed("rental", shortfall=0.2),
+            prescribed("gpu_loans", loss_in_book=0.0),
+            PrivateCredit(book=str(file), method="each"),
+            prescribed("funding", below=True, log_spread=0.3, window=2.0),
+            prescribed("macro", below=True, displacement=0.0),
+        ]  # fmt: skip
+        return history(systems, ["private_credit.loss"], paths=400, months=48)[
+            "private_credit.loss"
+        ][-1]
+
+    more = losses([*old, *added]) - losses(old)
+    most = sum(float(line.split(",")[3]) for line in added)
+    assert more.min() > -1e-9
+    assert (more > 0.01).mean() > 0.05
+    assert more.max() < most

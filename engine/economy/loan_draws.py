@@ -174,6 +174,10 @@ class Order:
             "hits": d.hits + xp.where(alive, 1.0, 0.0),
         }
 
+    def refinancing(self, i: Any) -> Any:
+        """Which draw the i-th loan to mature refinances by."""
+        return i
+
     def is_gone(self, xp: Any, draw: Any, market: Any, book: Book, row: Any, g: Any) -> Any:
         """Whether a loan has defaulted: it is taken, and does not wait in a slot."""
         c = self.credit
@@ -255,6 +259,10 @@ class Each:
             "drawn": d.drawn + sums.lost * c.loss_rate(xp, market, book, g),
             "defaults": d.defaults + sums.hits,
         }
+
+    def refinancing(self, i: Any) -> Any:
+        """Which draw the i-th loan to mature refinances by: its own, whatever else matures."""
+        return self.credit.loan_stream[self.credit.maturity_loan[i]]
 
     def is_gone(self, xp: Any, draw: Any, market: Any, book: Book, row: Any, g: Any) -> Any:
         """Whether a loan has defaulted."""

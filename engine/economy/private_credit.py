@@ -458,7 +458,7 @@ class PrivateCredit(System):
                 }
 
             # few fail: what a failure costs is computed only where one does
-            hit = draw.uniform("refinance", index=i) < odds
+            hit = draw.uniform("refinance", index=self.draws.refinancing(i)) < odds
             d = xp.while_any(lambda d: d.hit, fails, hit=hit, drawn=a.drawn, defaults=a.defaults)
             return {"drawn": d.drawn, "defaults": d.defaults}
 
