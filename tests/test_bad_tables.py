@@ -167,7 +167,8 @@ GPU_TABLES = [
         row("gpu_loans.loan", "lambda_gpu", in_book="none"),
         [
             "gpu_loans.loan: balances in the book sum to 27.9; they should be the 28.5 of the loans with "
-            "loss_computed_by = gpu_loans in book.csv and book_new.csv"
+            "loss_computed_by = gpu_loans in book.csv and book_new.csv; or set in_book = 'none' for those that it "
+            "does not hold"
         ],
     ),
     (

@@ -193,7 +193,8 @@ class PrivateCredit(System):
         if self.book and abs(linked - there) > 0.01 * max(there, 1.0):
             return [
                 f"gpu_loans.loan: balances in the book sum to {there:g}; they should be the {linked:g} of the "
-                f"loans with loss_computed_by = gpu_loans in {self.book} and {self.new_book or 'no new book'}"
+                f"loans with loss_computed_by = gpu_loans in {self.book} and {self.new_book or 'no new book'}; or "
+                "set in_book = 'none' for those that it does not hold"
             ]
         return []
 
