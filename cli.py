@@ -13,7 +13,9 @@ from .engine.commands import (
     claims,
     compare,
     explain,
+    plot,
     replay,
+    report,
     run,
     runs,
     schema,
@@ -90,6 +92,8 @@ def main() -> None:
 
 for _command in (
     run.run,
+    report.report,
+    plot.plot,
     runs.runs,
     runs.show,
     runs.merge,

@@ -102,7 +102,7 @@ def round_rows(count: int = 24) -> pd.DataFrame:
 def sale_rows(count: int = 24) -> pd.DataFrame:
     m = np.arange(1, count + 1)
     return pd.DataFrame(
-        {"month": m, "date": months(count), "mean_units": 1e3 * m, "p95_units": 3e3 * m}
+        {"month": m, "date": months(count), "mean_units": 1e3 * m, "p99_units": 3e3 * m}
     )
 
 
@@ -221,9 +221,15 @@ LABELS = {
     "network": ("ada 35", "bob 22.5", "cyd 10", "dee 5.01", "can come back (striped)"),
     "phases": ("build-out", "late boom", "bust", "efficiency", "% of paths"),
     "rounds": ("6 or more", "3 to 5", "rounds:"),
-    "sales": ("mean", "1 path in 20 sells more", "GPUs a month"),
+    "sales": ("mean", "1 path in 100 sells more", "GPUs a month"),
     "tornado": ("rental.decline", "firms.firm.ada.cash", "parameter up", "parameter down"),
-    "stress": ("holders.loss, USD bn", "macro.growth, % a year", "price_war", "110", "1.9 %"),
+    "stress": (
+        "loss of all holders, USD bn",
+        "macro.growth, % a year",
+        "price war",
+        "110",
+        "1.9 %",
+    ),
 }
 
 
@@ -279,7 +285,7 @@ def test_hostile_names_stay_text(name: str) -> None:
         (fire_sale.rounds, round_rows(2)),
         (fire_sale.rounds, share_rows("rounds", ROUNDS, 3, first=1.0)),
         (fire_sale.sales, sale_rows(1)),
-        (fire_sale.sales, sale_rows(3).assign(mean_units=0.0, p95_units=0.0)),
+        (fire_sale.sales, sale_rows(3).assign(mean_units=0.0, p99_units=0.0)),
         (claims.forest, claims_rows(("base",), 1)),
         (claims.forest, claims_rows(("base",), 40)),
         (claims.forest, claims_rows(tuple("abcdefghij"), 3)),
@@ -577,7 +583,9 @@ def test_panels_have_their_own_axis_and_the_base_in_each() -> None:
         base = next(v for v in views(made) if v["encoding"].get("x", {}).get("field") == "base")
         assert {r["base"] for r in base["rows"]} == {factor * rows["mean"].iloc[0]}
     assert figure.spec()["resolve"]["scale"]["x"] == "independent"
-    assert "holders.loss by freeze, from 100 to 120 USD bn" in figure.caption
+    assert (
+        "Furthest from base: loss of all holders under freeze (100 to 120 USD bn)" in figure.caption
+    )
 
 
 def test_words() -> None:

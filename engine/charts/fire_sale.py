@@ -64,17 +64,17 @@ def _rounds_caption(table: pd.DataFrame) -> str:
 
 
 def sales(table: pd.DataFrame, source: str = "") -> Figure:
-    """table: month, date, mean_units, p95_units (GPUs sold in the month: mean, and 95 % quantile over the paths)."""
+    """table: month, date, mean_units, p99_units (GPUs sold in the month: mean, and 99 % quantile over the paths)."""
     import altair as alt
     import pandas as pd
 
-    told = table.rename(columns={"mean_units": "mean (GPUs)", "p95_units": "95 % quantile (GPUs)"})
+    told = table.rename(columns={"mean_units": "mean (GPUs)", "p99_units": "99 % quantile (GPUs)"})
     if table.empty:
         return nothing("sales", SALES, "There are no GPU loans in this run.", source, told)
-    if not table[["mean_units", "p95_units"]].astype(float).max().max() > 0.0:
+    if not table[["mean_units", "p99_units"]].astype(float).max().max() > 0.0:
         return nothing("sales", SALES, "No GPU is sold by force, on any path.", source, told)
     rows = dated(table)
-    lines = {"mean": "mean_units", "1 path in 20 sells more": "p95_units"}
+    lines = {"mean": "mean_units", "1 path in 100 sells more": "p99_units"}
     long = pd.concat(
         [rows.assign(line=k, units=rows[c].astype(float)) for k, c in lines.items()],
         ignore_index=True,
@@ -94,17 +94,17 @@ def sales(table: pd.DataFrame, source: str = "") -> Figure:
     total = float(rows["mean_units"].astype(float).sum())
     text = (
         f"{written(total)} GPUs over the whole run, on the average path. {_worst(rows)} A line is for each month: "
-        "the mean over all paths, and what one path in twenty exceeds."
+        "the mean over all paths, and what one path in a hundred exceeds."
     )
     layers = alt.layer(chart, hover(long, "line", list(lines))).properties(height=220)
     return Figure("sales", SALES, text, source, told, layers)
 
 
 def _worst(rows: pd.DataFrame) -> str:
-    units = rows.set_index("month")["p95_units"].astype(float)
+    units = rows.set_index("month")["p99_units"].astype(float)
     if not units.max() > 0.0:
-        return "In no month does one path in twenty sell any."
-    return f"In {when(rows, units.idxmax())} alone one path in twenty sells more than {written(units.max())}."
+        return "In no month does one path in a hundred sell any."
+    return f"In {when(rows, units.idxmax())} alone one path in a hundred sells more than {written(units.max())}."
 
 
 def _told(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import style
 from .figure import Figure
 from .layout import down, listed, many, nothing, shortened
-from .words import Unit, tick, written
+from .words import NOUNS, Unit, tick, written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +43,7 @@ def layout(table: pd.DataFrame, scenarios: list[str]) -> pd.DataFrame:
     step = HEAD + LANE + PAD
     rows = table.copy()
     rows["scenario"] = rows["scenario"].astype(str)
+    rows["name"] = [plain(s) for s in rows["scenario"]]
     unit = unit_of(rows)
     for name in ("mean", "p50", "p95", "low", "high"):
         rows[name] = pd.to_numeric(rows[name], errors="coerce").astype(float) * unit.factor
@@ -64,16 +65,27 @@ def unit_of(rows: pd.DataFrame) -> Unit:
     return Unit(name, name in ("share", "probability", "1/year"))
 
 
+def noun(rows: pd.DataFrame) -> str:
+    """The metric in words."""
+    name = str(rows["metric"].iloc[0])
+    return NOUNS.get(name, name)
+
+
+def plain(scenario: str) -> str:
+    """A scenario's name as words."""
+    return scenario.replace("_", " ")
+
+
 def _panel(table: pd.DataFrame, scenarios: list[str]) -> Any:
     import altair as alt
 
     rows = layout(table, scenarios)
     height = float((HEAD + LANE + PAD) * len(scenarios))
     unit = unit_of(rows)
-    metric = str(rows["metric"].iloc[0])
+    metric = noun(rows)
     base = rows[rows["scenario"] == scenarios[0]]
     values = rows[["low", "high", "p50", "p95"]]
-    axis = alt.Axis(grid=True, title=f"{shortened(metric, 34)}, {unit.title}" if unit.title else metric,
+    axis = alt.Axis(grid=True, title=f"{shortened(metric, 34)}, {unit.title}" if unit.title else shortened(metric, 34),
                     format=tick(values), tickCount=4, orient="top", titleFontWeight=600,
                     domain=False, tickSize=0)  # fmt: skip
     scale = alt.Scale(zero=_zero(values), nice=True)
@@ -82,7 +94,7 @@ def _panel(table: pd.DataFrame, scenarios: list[str]) -> Any:
         return alt.X(f"{field}:Q", scale=scale, axis=axis)
 
     tips = [
-        alt.Tooltip("scenario:N"), alt.Tooltip("title:N", title="what it is"), alt.Tooltip("said:N", title="mean"),
+        alt.Tooltip("name:N", title="scenario"), alt.Tooltip("title:N", title="what it is"), alt.Tooltip("said:N", title="mean"),
         alt.Tooltip("interval:N", title="95 % interval"), alt.Tooltip("median:N"), alt.Tooltip("tail:N", title="95 %"),
     ]  # fmt: skip
     looks = alt.Scale(domain=[MEAN, TAIL], range=[style.INK, "#B9CFE0"])
@@ -101,9 +113,9 @@ def _panel(table: pd.DataFrame, scenarios: list[str]) -> Any:
         drawn.transform_calculate(what=f"'{MEAN}'").mark_point(filled=True, size=70, opacity=1).encode(
             x=across("mean"), y=down(height), tooltip=tips, color=alt.Color("what:N", scale=looks, title=None),
         ),
-        alt.Chart(rows[["scenario", "name_y"]].rename(columns={"name_y": "y"})).mark_text(
+        alt.Chart(rows[["name", "name_y"]].rename(columns={"name_y": "y"})).mark_text(
             align="left", x=0, fontSize=11.5, limit=200
-        ).encode(y=down(height), text="scenario:N"),
+        ).encode(y=down(height), text="name:N"),
         alt.Chart(rows[["short", "y"]]).mark_text(
             align="left", x="width", dx=8, fontSize=11, color=style.FAINT, limit=68
         ).encode(y=down(height), text="short:N"),
@@ -119,16 +131,18 @@ def _zero(values: pd.DataFrame) -> bool:
 def caption(table: pd.DataFrame) -> str:
     """For the first metrics, the scenario that moves it most, if by more than noise."""
     scenarios = list(dict.fromkeys(table["scenario"].astype(str)))
-    base = scenarios[0]
+    base = plain(scenarios[0])
     marks = f"Dots are means with 95 % intervals, bars reach from the median to the 95 % quantile; upright: the mean of {shortened(base, 30)}."
     if len(scenarios) == 1:
         return f"Only {base} was run. {marks}"
     parts = [
-        p for m in dict.fromkeys(table["metric"]) if (p := _most(table[table["metric"] == m], base))
+        p
+        for m in dict.fromkeys(table["metric"])
+        if (p := _most(table[table["metric"] == m], scenarios[0]))
     ]
     if not parts:
         return f"None of {many(len(scenarios) - 1, 'stress')} moves a mean beyond noise. {marks}"
-    return f"Most is moved {listed(parts[:3])}. {marks}"
+    return f"Furthest from {shortened(base, 30)}: {listed(parts[:3])}. {marks}"
 
 
 def _most(rows: pd.DataFrame, base: str) -> str:
@@ -143,7 +157,8 @@ def _most(rows: pd.DataFrame, base: str) -> str:
         return ""
     row = apart.loc[(apart["mean"] - first["mean"]).abs().idxmax()]
     # from and to in the same unit, said once
-    return f"{row['metric']} by {shortened(str(row['scenario']), 30)}, from {unit.bare(first['mean'])} to {unit.say(row['mean'])}"
+    by = shortened(plain(str(row["scenario"])), 30)
+    return f"{noun(rows)} under {by} ({unit.bare(first['mean'])} to {unit.say(row['mean'])})"
 
 
 def _told(table: pd.DataFrame) -> pd.DataFrame:

@@ -51,6 +51,16 @@ QUESTIONS = {
 }
 """By variable; one that is not here is asked about by its own words."""
 
+NOUNS = {
+    "private_credit.loss": "loss of private credit",
+    "holders.loss": "loss of all holders",
+    "gpu_loans.loss": "loss on loans against GPUs",
+    "firms.bankrupt": "firms in default",
+    "rental.hopper": "H100 rental price",
+    "macro.gdp": "US GDP over its start",
+}
+"""Metrics as a sentence calls them; one that is not here goes by its name."""
+
 LEVELS = {
     "compute.tightness": (1.0, "demand = supply"),
     "macro.growth": (0.0, "no growth"),

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ..progress import Progress
+from .report import report_of_run, report_target
 from .shared import (
     BAD_INPUT,
     BREACHED,
@@ -97,6 +98,13 @@ from .shared import (
     "--profile", is_flag=True, help="Also time each system: the run with it and without it."
 )
 @click.option(
+    "--report",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value="",
+    help="Also write an HTML report: to FILE; or report.html in --out, SCENARIO.html without.",
+)
+@click.option(
     "--log-json",
     metavar="[FILE]",
     is_flag=False,
@@ -128,6 +136,7 @@ def run(
     probabilities: tuple[str, ...],
     tail: int,
     profile: bool,
+    report: str | None,
     log_json: str | None,
     style: str,
 ) -> None:
@@ -149,10 +158,12 @@ def run(
       overbuilt run base --paths 1000000 --range 0..524287 --out runs/first
       overbuilt run base --stats mean,sd,p99,es999 --intervals
       overbuilt run base --probability "private_credit.loss > 200"
+      overbuilt run base --paths 200000 --report
       overbuilt run my_book.toml --backend native --format json --log-json=run.log
     """
+    from ..arguments import check_asked
     from ..signals import Signals
-    from ..simulate import check_asked, simulate
+    from ..simulate import simulate
 
     problems: list[str] = []
     log = open_log(log_json, problems)
@@ -160,6 +171,7 @@ def run(
     seconds = _seconds(deadline, problems)
     policy = {"on_bad_path": on_bad_path, "max_bad": share_of(max_bad, problems)}
     problems += _check_cluster(cluster, profile, fallback)
+    page = report_target(report, scenario, out if resume is None else resume, problems)
     if resume is not None and out is not None:
         problems.append(f"--out {out}: with --resume the run stays in its folder")
     if resume is not None and scenario is None:
@@ -187,19 +199,28 @@ def run(
             lambda s: check_asked(s.economy.metrics, until, probabilities, tail=tail),
         )  # fmt: skip
     signals = Signals()
+    progress = Progress(style == "table" and log_json is None)
+    if progress.shown:
+        from ..live import Running
+
+        economy = loaded.economy
+        units = {name: economy.unit(name) for name in economy.metrics}
+        progress.running = Running(units, [t.rpartition(" within ")[0] for t in asked["until"]])
 
     def observe(event: str, fields: dict[str, Any]) -> None:
         log(event, fields)
+        if event == "start":
+            progress.before = fields["paths_done"]
         if cluster is not None and event == "warning" and log_json != "-":
             click.echo(f"warning: {fields['message']}", err=True)  # it may wait for long
 
     def work() -> Any:
         from ..stop_table import look_line
 
-        with signals, Progress(style == "table" and log_json is None) as progress:
+        with signals, progress:
             return simulate(
                 loaded, **asked, progress=progress, deadline=seconds, cluster=cluster,
-                on_look=lambda look: progress.say(look_line(look)),
+                on_look=lambda look: progress.say(look_line(look)), on_block=progress.running,
                 out=out if resume is None else resume, resume=resume is not None, interrupted=signals,
                 on_event=observe, fallback=fallback,
             )  # fmt: skip
@@ -231,6 +252,7 @@ def run(
     if result.bad_count:
         _say_bad(result)
     breached = said_of_limits(result, log_json == "-")
+    reported = page is None or bool(signals()) or report_of_run(page, result)
     if result.unsaved:
         fail(
             [
@@ -249,7 +271,7 @@ def run(
             f"stopped by {result.stop['why']} after {result.path_count:,} paths, before what was asked "
             f"for{again if result.status == 'stopped' else ''}",
         )
-    sys.exit(exit_code(cut, signals.exit_code, breached))
+    sys.exit(exit_code(cut, signals.exit_code, breached) or (0 if reported else FAILED))
 
 
 def _log_end(log: Any, result: Any) -> None:
@@ -313,7 +335,7 @@ def _given(parameter: str) -> bool:
 
 _OF_RESUME = (
     "resume", "deadline", "stats", "intervals", "style", "profile", "out", "log_json", "fallback", "cluster",
-    "on_bad_path", "max_bad",
+    "on_bad_path", "max_bad", "report",
 )  # fmt: skip
 """What may be said with --resume; the rest is stored with the run."""
 

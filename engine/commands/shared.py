@@ -94,12 +94,14 @@ def open_log(target: str | None, problems: list[str]) -> Any:
 
 def say(kind: str, line: str) -> None:
     """An error or a warning on standard error, and in the log; only there where that is standard error."""
+    from ..validate import one_line
+
     context = click.get_current_context(silent=True)
     log = context.meta.get(_LOG) if context is not None else None
     if log is not None:
         log(kind, {"message": line})
     if log is None or not log.on_stderr:
-        click.echo(f"{kind}: {line}", err=True)
+        click.echo(f"{kind}: {one_line(line)}", err=True)
 
 
 def columns_of(stats: str | None, problems: list[str]) -> tuple[str, ...]:
@@ -194,8 +196,8 @@ def load_to_run(
 
     ``before`` are problems found already; ``also_check`` raises ConfigError for a scenario that does not suit.
     """
+    from ..arguments import check_run
     from ..result import check_writable
-    from ..simulate import check_run
     from ..validate import ConfigError
 
     problems = list(before or [])
@@ -232,7 +234,7 @@ def load_to_run(
 def attempt(work: Any, where: str | None = None) -> Any:
     """What ``work`` returns; its errors as lines, with the exit code that each kind has."""
     from ...kernels.backends.base import BackendError, LaunchError
-    from ...kernels.trace import TraceError
+    from ...kernels.symbol import TraceError
     from ..validate import ConfigError
 
     try:

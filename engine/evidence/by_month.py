@@ -211,19 +211,19 @@ def rounds(recorded: Recorded) -> pd.DataFrame:
 
 
 def sales(recorded: Recorded) -> pd.DataFrame:
-    """month, date, mean_units, p95_units: sold by force, over all paths, with sales or without.
+    """month, date, mean_units, p99_units: sold by force, over all paths, with sales or without.
 
     Raises ConfigError where the model has no GPU loans.
     """
     if recorded.units is None:
         raise ConfigError([f"{recorded.name}: has no GPU loans, and so no forced sales"])
-    rank = int(np.ceil(0.95 * recorded.paths)) - 1
+    rank = int(np.ceil(0.99 * recorded.paths)) - 1
     ordered = np.partition(recorded.units, rank, axis=1)
     means = recorded.units.mean(axis=1, dtype=np.float64)
     return _frame(
         [
-            {"month": m, "date": date, "mean_units": float(mean), "p95_units": float(p95)}
-            for m, date, mean, p95 in zip(
+            {"month": m, "date": date, "mean_units": float(mean), "p99_units": float(p99)}
+            for m, date, mean, p99 in zip(
                 range(1, recorded.months + 1),
                 recorded.dates(),
                 means,

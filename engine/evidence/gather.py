@@ -27,7 +27,7 @@ class Evidence:
 
     ``claims``: claim, title, scenario, given, probability, low, high, paths. ``survival``: month, date, firm,
     alive, low, high. ``phases``: month, date, phase, share. ``rounds``: month, date, rounds, share. ``sales``:
-    month, date, mean_units, p95_units. ``flows``: payer, payee, kind, value (USD bn a year), circular. ``stories``:
+    month, date, mean_units, p99_units. ``flows``: payer, payee, kind, value (USD bn a year), circular. ``stories``:
     which, path, month, date, system, text. ``stress``: scenario, title, metric, unit, mean, p50, p95, low, high.
     ``tornado``: parameter, unit, value, step, down, up, effect, low, high, elasticity, told_apart. ``assumptions``
     and ``facts``: what, value, unit, basis, source, as_of.
