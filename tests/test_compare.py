@@ -58,7 +58,7 @@ def result(
         s.add(at // BLOCK, part, none if bad is None else bad[at : at + BLOCK])
     how: dict[str, Any] = {
         "name": "made", "backend": "numpy", "dtype": "float64", "months": 12, "docs": {},
-        "series_names": (), "record": None, "seconds": {}, "stamp": {}, "path_count": table.shape[1],
+        "series_names": (), "seconds": {}, "stamp": {}, "path_count": table.shape[1],
     }  # fmt: skip
     return Result(
         **how | more, seed=seed, statistics=s, units=units or dict.fromkeys(values, "USD")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from overbuilt.kernels import answers, arrays, backends, ops, philox, special
+from overbuilt.kernels import answers, arrays, backends, cache, ops, philox, special
 from overbuilt.kernels import probe as probing
 from overbuilt.kernels.answers import Where
 from overbuilt.kernels.namespace import Namespace
@@ -42,7 +42,7 @@ def works(backend: str) -> None:
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Broken kernels stay out of the user's cache."""
-    monkeypatch.setenv("OVERBUILT_CACHE", str(tmp_path))
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path)
 
 
 def names(found: Probe) -> list[str]:

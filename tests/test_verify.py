@@ -24,7 +24,7 @@ from overbuilt.engine.simulate import plan
 from overbuilt.engine.system import Economy, System, output
 from overbuilt.engine.validate import ConfigError
 from overbuilt.engine.verify import Verification, choose, cut_problems, verify
-from overbuilt.kernels import backends, ops
+from overbuilt.kernels import backends, cache, ops
 from overbuilt.kernels.backends import Output
 from overbuilt.kernels.probe import Fault, Probe
 
@@ -152,7 +152,7 @@ def test_a_broken_operation_is_named_and_the_backend_not_run(
 ) -> None:
     """The command, from the outside: exit code 1, the operation and the backend on one line."""
     needs("native")
-    monkeypatch.setenv("OVERBUILT_CACHE", str(tmp_path))
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path)
     broken = replace(ops.OPS["lt"], c="{p}le({0}, {1})")
     monkeypatch.setitem(ops.OPS, "lt", broken)
     done = CliRunner().invoke(command, ["textbook", "--paths", "64", "--backends", "native"])
