@@ -179,8 +179,12 @@ class Ledger:
         return None, 0.0, damage
 
     def clear(self) -> None:
-        """Drop the ledger, then its checkpoints: the run is finished and stored."""
+        """Drop the ledger, then all checkpoints: the run is finished and stored.
+
+        A process that was killed between a checkpoint and the ledger left one that no ledger names.
+        """
         (self.folder / LEDGER).unlink(missing_ok=True)
-        for entry in self.entries:
-            (self.folder / entry["file"]).unlink(missing_ok=True)
+        for path in self.folder.iterdir():
+            if _NAME.fullmatch(path.name):
+                path.unlink(missing_ok=True)
         self.entries = []

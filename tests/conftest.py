@@ -19,6 +19,10 @@ FIRST = (
 )  # fmt: skip
 """The longest, begun first: else one process is left with them when the others are done."""
 
+for name in ("COLUMNS", "LINES"):
+    # pytest-xdist's processes inherit 80 columns from readline, and tables would be as wide as that
+    os.environ.pop(name, None)
+
 
 def picked(config: pytest.Config) -> bool:
     """Whether only some of the tests are asked for, or their output as it comes."""

@@ -32,6 +32,15 @@ def test_a_flipped_bit_anywhere_is_noticed(tmp_path: Path) -> None:
         assert found.load()[0] is not None
 
 
+def test_nothing_is_left_of_a_finished_run(tmp_path: Path) -> None:
+    """Nor of a process that was killed between its third checkpoint and the ledger."""
+    ledger = Ledger.read(_folder(tmp_path))
+    (tmp_path / "checkpoint-3.zip").write_bytes(b"begun")
+    (tmp_path / "summary.csv").write_bytes(b"kept")
+    ledger.clear()
+    assert [p.name for p in tmp_path.iterdir()] == ["summary.csv"]
+
+
 def test_a_ledger_cut_short_is_noticed(tmp_path: Path) -> None:
     path = _folder(tmp_path) / LEDGER
     whole = path.read_bytes()

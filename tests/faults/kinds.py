@@ -131,7 +131,8 @@ def _checkpoint(reference: Reference, rng: random.Random, folder: Path, how: str
         shutil.rmtree(folder)
     names = [p for p in folder.iterdir() if p.name.startswith(("checkpoint", "ledger"))]
     victim = rng.choice(sorted(names))
-    newest = max(names, key=lambda p: int(p.stem.partition("-")[2] or -1))
+    # one that was written when the process died, and that no ledger names yet, is not looked at
+    newest = folder / json.loads((folder / "ledger.json").read_text())["checkpoints"][-1]["file"]
     _damage(victim, rng, how)
     done = go_on(folder)
     if done.code:
