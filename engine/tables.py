@@ -114,7 +114,10 @@ def print_result(
     for line in [*_settled(result), *_how(result)]:
         screen.print(line, highlight=False, style="dim", markup=False)
     if out is not None:
-        screen.print(f"written to {out}", highlight=False, style="dim", markup=False)
+        # a path is there to be copied: never broken over lines
+        screen.print(
+            f"written to {out}", highlight=False, style="dim", markup=False, soft_wrap=True
+        )
 
 
 def _probabilities(result: Result) -> Table:

@@ -8,6 +8,7 @@ be watched; ``-n 2`` or ``-n 0`` has its way over both. Processes share the cach
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,13 @@ MOST = 8
 """Processes at most: with more, the longest file alone decides how long it takes."""
 
 FIRST = (
-    "test_agreement", "test_economy", "test_attribution", "test_probe", "test_faults", "test_ops", "test_cli",
+    "test_agreement", "test_guide", "test_report", "test_report_browser", "test_economy", "test_faults", "test_replay",
+    "test_attribution", "test_probe",
 )  # fmt: skip
 """The longest, begun first: else one process is left with them when the others are done."""
+
+TOGETHER = {"test_report_browser.py": "test_report.py"}
+"""Files that share what takes its time: the one goes where the other is."""
 
 for name in ("COLUMNS", "LINES"):
     # pytest-xdist's processes inherit 80 columns from readline, and tables would be as wide as that
@@ -38,6 +43,18 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
     count = min(thread_count(), MOST)
     return 0 if count == 1 or picked(config) else count
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            folder, _, name = super()._split_scope(nodeid).rpartition("/")
+            return f"{folder}/{TOGETHER.get(name, name)}"
+
+    return Files(config, log) if config.option.dist == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
