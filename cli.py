@@ -35,7 +35,7 @@ class _Commands(click.Group):
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Memory may end anywhere, in an import too: that is one line, not a traceback."""
+        """Memory may end anywhere, and so may the user's patience, in an import too: that is one line, not a traceback."""
         try:
             _check_cap()
             return super().invoke(ctx)
@@ -48,6 +48,9 @@ class _Commands(click.Group):
             if "failed to map segment" not in str(error):
                 raise
             click.echo(f"error: out of memory: a library cannot be loaded ({error})", err=True)
+        except KeyboardInterrupt:
+            click.echo("error: interrupted", err=True)
+            raise SystemExit(130) from None
         raise SystemExit(1)
 
 

@@ -357,6 +357,23 @@ def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    "where", ["overbuilt.engine.scenario.load", "overbuilt.engine.tables.print_result"]
+)
+def test_an_interrupt_beside_the_work_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """A second Ctrl-C may come while the results are printed, or one before anything is computed."""
+
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupted)
+    done = command(*SMALL)
+    assert done.exit_code == 130
+    assert done.stderr == "error: interrupted\n"
+
+
 def test_a_disk_that_fails_is_no_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from overbuilt import Result as RunResult
 
