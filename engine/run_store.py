@@ -294,18 +294,26 @@ def scenario_in(folder: str | os.PathLike[str], manifest: dict[str, Any]) -> Sce
 
 def asked_of(folder: str | os.PathLike[str], manifest: dict[str, Any]) -> dict[str, Any]:
     """What ``simulate`` was asked for, as its arguments. Raises ConfigError where the manifest does not say."""
+    from .quarantine import BadPaths
+
+    wrong = []
     try:
-        i = manifest["identity"]
-        return {
+        i, policy = manifest["identity"], manifest.get("bad_policy", {})
+        if policy:
+            wrong = BadPaths(policy["on_bad_path"], policy["max_bad"]).problems()
+        asked = {
             "paths": i["paths_wanted"],
             "path_range": tuple(i["range"]) if i.get("range") else None,
             "until": tuple(i["until"]),
             "probabilities": tuple(f"{m} {sign} {t!r}" for m, sign, t in i["events"]),
             **{k: i[k] for k in ("seed", "backend", "dtype", "months", "tail", "sample")},
-            **manifest.get("bad_policy", {}),
+            **policy,
         }
     except (KeyError, TypeError, ValueError):
         raise ConfigError([f"{Path(folder) / MANIFEST}: is damaged; it has no identity"]) from None
+    if wrong:
+        raise ConfigError([f"{Path(folder) / MANIFEST}: {line}" for line in wrong])
+    return asked
 
 
 def _series(folder: Path) -> dict[str, list[dict[str, float]]]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from overbuilt import ConfigError
 from overbuilt.engine.checkpoint import LEDGER, Ledger
+from overbuilt.engine.run_store import asked_of
 from overbuilt.engine.statistics import Statistics
 
 
@@ -49,3 +52,14 @@ def test_a_ledger_cut_short_is_noticed(tmp_path: Path) -> None:
         assert Ledger.read(tmp_path).damage, end
     path.write_bytes(whole)
     assert not Ledger.read(tmp_path).damage
+
+
+def test_a_policy_that_is_none_is_told_of_its_file(tmp_path: Path) -> None:
+    identity = {"paths_wanted": 1, "until": [], "events": [], "seed": 0, "backend": "native"}
+    rest = {"dtype": "float32", "months": 1, "tail": 1, "sample": 1}
+    manifest = {
+        "identity": identity | rest,
+        "bad_policy": {"on_bad_path": "quara~tine", "max_bad": 0.1},
+    }
+    with pytest.raises(ConfigError, match=r"manifest\.json: on_bad_path = 'quara~tine'"):
+        asked_of(tmp_path, manifest)
