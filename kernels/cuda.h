@@ -95,6 +95,24 @@ INLINE void v_set(T* a, int n, I i, T x, M active) {
 template <class T>
 INLINE void s_set(T* a, int n, int i, T x) { a[ob_clamp(i, n)] = x; }
 
+// ---- events: a thread lists its own, and takes them one by one
+template <class T>
+INLINE T v_pick(T x, I) { return x; }
+template <class T>
+INLINE T v_get(const T* a, int n, I i, I) { return v_get(a, n, i); }
+template <class T>
+INLINE void v_set(T* a, int n, I i, T x, M active, I) { v_set(a, n, i, x, active); }
+#define OB_EVENTS(list, length) \
+  int list[length];             \
+  int list##_count = 0
+#define OB_MARK(list, i, mask) \
+  if (mask) list[list##_count++] = i
+#define OB_FOR_EVENTS(list) for (int list##_at = 0; list##_at < list##_count; ++list##_at)
+#define OB_EVENT(list) list[list##_at]
+#define OB_EVENT_LANE(list) 0
+#define OB_EVENT_LIVE(list) true
+#define OB_ADD(list, total, x, lane) total += x
+
 // Uniform values live in registers like all others.
 #define s_min v_min
 #define s_max v_max
@@ -128,7 +146,12 @@ INLINE void v_store(int* to, I x) { *to = x; }
 #ifndef OB_THREADS
 #define OB_THREADS 128
 #endif
-#define OB_KERNEL extern "C" __global__ void __launch_bounds__(OB_THREADS) ob_run
+#ifdef OB_RESIDENTS  // blocks that a multiprocessor should hold: a bound on the registers
+#define OB_BOUNDS OB_THREADS, OB_RESIDENTS
+#else
+#define OB_BOUNDS OB_THREADS
+#endif
+#define OB_KERNEL extern "C" __global__ void __launch_bounds__(OB_BOUNDS) ob_run
 // A row of the grid runs one parameter set. Each array holds those of all, one after another at a pitch.
 #define OB_SCENARIOS , int pitch_P, int pitch_IP, int pitch_C, int pitch_CI, long long pitch_metrics
 // Grid-stride, so that any launch shape computes every path once.

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -29,7 +27,7 @@ from overbuilt.engine.run_store import MANIFEST, load_run, read_manifest, sha256
 from overbuilt.engine.series import SERIES_PATHS
 from overbuilt.engine.statistics import BLOCK
 from overbuilt.kernels import backends
-from overbuilt.kernels.backends import Status, cuda
+from overbuilt.kernels.backends import Status
 from overbuilt.kernels.backends.base import BackendError, LaunchError, OutOfMemory
 
 from .helpers import FunctionModel, compile_on, random_row
@@ -503,73 +501,7 @@ def test_a_disk_that_is_full_then_is_said_too(
         walk(tmp_path / "run")
 
 
-# ---- what the libraries raise
-class DriverError(RuntimeError):
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
-class CupyMemory(MemoryError):
-    pass
-
-
-@pytest.fixture
-def cupy(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """CuPy as far as a launch uses it, on NumPy: the names of its errors are those of CuPy 13 and 14."""
-    stub = SimpleNamespace(
-        asarray=np.asarray,
-        asnumpy=np.asarray,
-        empty=np.zeros,
-        int32=np.int32,
-        cuda=SimpleNamespace(
-            memory=SimpleNamespace(OutOfMemoryError=CupyMemory),
-            runtime=SimpleNamespace(CUDARuntimeError=type("CUDARuntimeError", (DriverError,), {})),
-            driver=SimpleNamespace(CUDADriverError=type("CUDADriverError", (DriverError,), {})),
-        ),
-    )
-    monkeypatch.setitem(sys.modules, "cupy", stub)
-    return stub
-
-
-def launched(error: Exception | None) -> Any:
-    """A launch of a kernel that raises this."""
-    model = FunctionModel(lambda xp, p, s, month: {"x": xp.to_real(1)}, ["x"])
-    kernel = object.__new__(cuda.CudaKernel)
-    kernel.program, kernel.dtype = compile_on("numpy", model, "float32").program, "float32"  # type: ignore[attr-defined]
-    kernel._processors = 4
-
-    def call(grid: Any, threads: Any, arguments: Any) -> None:
-        if error is not None:
-            raise error
-
-    kernel._kernel = call
-    return kernel.run(model, 1, 0, 512, 3, False)
-
-
-def test_what_cupy_raises(cupy: SimpleNamespace) -> None:
-    runtime, driver = cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError
-    assert launched(None).metrics.shape == (1, 512)
-    for error in (
-        CupyMemory("Out of memory allocating 1,024 bytes"),
-        runtime(2, "cudaErrorMemoryAllocation: out of memory"),
-        driver(2, "CUDA_ERROR_OUT_OF_MEMORY: out of memory"),
-    ):
-        with pytest.raises(OutOfMemory, match="512 paths do not fit"):
-            launched(error)
-    for error in (
-        runtime(719, "cudaErrorLaunchFailure: unspecified launch failure"),
-        driver(700, "CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered"),
-    ):
-        with pytest.raises(
-            LaunchError, match=r"the CUDA device failed: .*(LaunchF|ILLEGAL)"
-        ) as caught:
-            launched(error)
-        assert not isinstance(caught.value, OutOfMemory)
-    with pytest.raises(ZeroDivisionError):  # not a device's
-        launched(ZeroDivisionError())
-
-
+# ---- what the libraries raise; for CuPy see test_cuda
 def test_what_jax_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where memory ends the chunk is halved too, as each launch computes whole chunks; to the same bytes."""
     jax = pytest.importorskip("jax")

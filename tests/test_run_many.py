@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import shutil
-import subprocess
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +10,7 @@ import pytest
 from overbuilt.engine.scenario import load
 from overbuilt.engine.simulate import plan
 from overbuilt.kernels import backends
-from overbuilt.kernels.backends import BackendError, Output, cuda
+from overbuilt.kernels.backends import BackendError
 from overbuilt.kernels.passes import optimize
 from overbuilt.kernels.trace import trace
 
@@ -154,117 +147,3 @@ def test_scenarios_of_one_program_in_one_launch() -> None:
     row = made.economy.metrics.index("private_credit.loss")
     low, high = (np.std(o.metrics[row]) for o in outputs[1:])
     assert low < 0.5 * high
-
-
-# ---- CUDA: its text, compiled for the CPU one thread after another, called by the backend itself
-SHIM = r"""
-#include <math.h>
-#include <stdint.h>
-#define __device__
-#define __global__
-#define __forceinline__ static inline
-#define __launch_bounds__(n)
-struct Dim { unsigned x, y; };
-static Dim blockIdx, threadIdx, blockDim, gridDim;
-static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)(((uint64_t)a * b) >> 32); }
-template <class T> static inline T __ldg(const T* p) { return *p; }
-static inline int __popc(unsigned x) { return __builtin_popcount(x); }
-static inline int min(int a, int b) { return a < b ? a : b; }
-static inline int max(int a, int b) { return a > b ? a : b; }
-static inline double sinpi(double x) { return sin(M_PI * x); }
-static inline double cospi(double x) { return cos(M_PI * x); }
-"""
-LOOP = r"""
-extern "C" void launch(unsigned gx, unsigned gy, unsigned bx, const real* P, const int* IP, const real* C,
-                       const int* CI, unsigned k0, unsigned k1, unsigned long long first, long long count,
-                       int months, real* m, real* s, int* bad, long long stride, int p0, int p1, int p2, int p3,
-                       long long pm) {
-  gridDim = {gx, gy}; blockDim = {bx, 1};
-  for (blockIdx.y = 0; blockIdx.y < gy; ++blockIdx.y)
-    for (blockIdx.x = 0; blockIdx.x < gx; ++blockIdx.x)
-      for (threadIdx.x = 0; threadIdx.x < bx; ++threadIdx.x)
-        ob_run(P, IP, C, CI, k0, k1, first, count, months, m, s, bad, stride, p0, p1, p2, p3, pm);
-}
-"""
-
-
-@dataclass
-class Device:
-    """CuPy as far as the backend needs it, on the CPU; the grids that it launched."""
-
-    folder: Path
-    grids: list[tuple[int, int]]
-
-    def module(self, code: str, **options: Any) -> Any:
-        unit, library = self.folder / "cuda.cpp", self.folder / f"cuda{len(code)}.so"
-        unit.write_text(SHIM + code + LOOP, encoding="utf-8")
-        flags = ["-std=c++17", "-O1", "-w", "-fPIC", "-shared", "-ffp-contract=fast"]
-        subprocess.run(["g++", *flags, str(unit), "-o", str(library)], check=True)
-        entry = ctypes.CDLL(str(library)).launch
-        return SimpleNamespace(get_function=lambda name: _Kernel(self, entry))
-
-
-class _Kernel:
-    num_regs = local_size_bytes = 0
-
-    def __init__(self, device: Device, entry: Any) -> None:
-        self.device, self.entry = device, entry
-
-    def compile(self) -> None:
-        pass
-
-    def __call__(self, grid: tuple[int, int], block: tuple[int], args: tuple[Any, ...]) -> None:
-        assert all(a.flags.c_contiguous for a in args if isinstance(a, np.ndarray))
-        self.device.grids.append(grid)
-        kinds = {"uint32": ctypes.c_uint32, "uint64": ctypes.c_uint64, "int64": ctypes.c_int64}
-        kinds["int32"] = ctypes.c_int32
-        plain = [
-            ctypes.c_void_p(a.ctypes.data) if isinstance(a, np.ndarray) else kinds[a.dtype.name](a)
-            for a in args
-        ]
-        self.entry(*grid, *block, *plain)
-
-
-@pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Device:
-    if shutil.which("g++") is None:
-        pytest.skip("no g++ here")
-    made = Device(tmp_path, [])
-    board = SimpleNamespace(attributes={"MultiProcessorCount": 1}, compute_capability="80")
-    fake: Any = ModuleType("cupy")
-    fake.__version__, fake.RawModule = "0", made.module
-    fake.asarray, fake.asnumpy = np.ascontiguousarray, np.asarray
-    fake.empty, fake.int32 = lambda shape, dtype: np.full(shape, -7, dtype), np.int32
-    fake.cuda = SimpleNamespace(
-        Device=lambda: board, nvrtc=SimpleNamespace(getVersion=lambda: (13, 0))
-    )
-    monkeypatch.setitem(sys.modules, "cupy", fake)
-    return made
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_a_row_of_the_cuda_grid_is_a_model(device: Device, dtype: str) -> None:
-    """The text that a GPU runs reads each model's own inputs and writes its own outputs."""
-    kernel = cuda.CudaKernel(optimize(trace(models()[0], dtype == "float64")), dtype)
-    count = 300  # not a multiple of a block's threads
-    outputs = kernel.run_many(models(), 9, 5, count, MONTHS)
-    assert device.grids == [(3, len(models()))]
-    tolerance = 1e-12 if dtype == "float64" else 1e-5
-    for got, model in zip(outputs, models(), strict=True):
-        assert_same(got, kernel.run(model, 9, 5, count, MONTHS, False), model.metrics)
-        want: Output = run("numpy", model, dtype, count, MONTHS, seed=9, first=5)
-        np.testing.assert_allclose(got.metrics, want.metrics, rtol=tolerance)
-        assert np.array_equal(got.bad, want.bad)
-
-
-def test_a_cuda_launch_is_bounded(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So many models a launch as its results have room for, at least one; the results are the same."""
-    kernel = cuda.CudaKernel(optimize(trace(models()[0], True)), "float64")
-    whole = kernel.run_many(models(), 1, 0, 50, MONTHS)
-    for room, rows in ((3 * 50 * 20, [3, 1]), (1, [1, 1, 1, 1])):
-        monkeypatch.setattr(cuda, "LAUNCH_BYTES", room)
-        device.grids.clear()
-        parts = kernel.run_many(models(), 1, 0, 50, MONTHS)
-        assert [y for _, y in device.grids] == rows
-        for got, want in zip(parts, whole, strict=True):
-            assert_same(got, want)

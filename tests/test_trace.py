@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ from overbuilt.kernels.program import (
 from overbuilt.kernels.symbol import TraceError
 from overbuilt.kernels.trace import trace
 
+from .fake_cupy import Box, fake
 from .helpers import (
     DTYPES,
     VARIANTS,
@@ -755,34 +756,15 @@ def test_a_shipped_scenario_is_named_alike_wherever_it_is_traced() -> None:
     assert here == emit(plan(economy, "numpy").program)
 
 
-@pytest.fixture
-def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """CuPy as far as the backend needs it to compile; the texts that it is given."""
-    texts: list[str] = []
-
-    def module(code: str, **options: Any) -> Any:
-        texts.append(code)
-        compiled = SimpleNamespace(compile=lambda: None, num_regs=0, local_size_bytes=0)
-        return SimpleNamespace(get_function=lambda name: compiled)
-
-    device = SimpleNamespace(attributes={"MultiProcessorCount": 1}, compute_capability="80")
-    fake: Any = ModuleType("cupy")
-    fake.__version__ = "0"
-    fake.RawModule = module
-    fake.cuda = SimpleNamespace(
-        Device=lambda: device, nvrtc=SimpleNamespace(getVersion=lambda: (13, 0)), device=None
-    )
-    monkeypatch.setitem(sys.modules, "cupy", fake)
-    return texts
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_cuda_compiles_the_text_that_native_runs(
-    dtype: str, fake_cupy: list[str], monkeypatch: pytest.MonkeyPatch
+    dtype: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     if native.compiler() is None:
         pytest.skip("no C++ compiler here")
     made = optimize(trace(jump_model(), dtype == "float64"))
+    box = Box(tmp_path)
+    monkeypatch.setitem(sys.modules, "cupy", fake(box))
     cuda.CudaKernel(made, dtype)
 
     class Compiled(Exception):
@@ -795,7 +777,7 @@ def test_cuda_compiles_the_text_that_native_runs(
     monkeypatch.setattr(cache, "fetch", lambda name, make: make(Path(name)))
     with pytest.raises(Compiled) as caught:
         native.NativeKernel(made, dtype)
-    on_cpu, (on_gpu,) = str(caught.value), fake_cupy
+    on_cpu, (on_gpu,) = str(caught.value), box.texts
     kernel = emit(made)
     frame = Path(native.__file__).parents[1].joinpath("frame.h").read_text(encoding="utf-8")
     for text, dialect in ((on_cpu, "native"), (on_gpu, "cuda")):
