@@ -18,7 +18,7 @@ from .system import MAX_MONTHS
 from .validate import MOST, shown
 
 _MAX_BYTES = 1 << 28  # of a file: some two million loans
-GROUP = 64  # loans in a group at most: two words of bits say which have defaulted
+GROUP = 32  # loans in a group at most: the bits of a word say which have defaulted
 
 COLUMNS = (
     "loan", "sector", "rating", "exposure_usd_bn", "pd_1y", "rho_residual", "lgd", "beta_rental",
@@ -64,24 +64,27 @@ class Loan:
 class Layout:
     """A book in the order of its groups, as columns.
 
-    Groups (``group_*``) share hazard, residual correlation, betas, LGD, bucket and start, of 64 loans at most;
-    they stand in the order of their start. Patterns are the distinct betas. Loans follow the groups;
-    ``maturity_*`` list loans by end month: those that end in month t stand from ``matures[t]`` to
-    ``matures[t + 1]``, and ``started[t]`` groups have started before month t.
+    Classes (``class_*``) share hazard, residual correlation, betas, LGD, sector and rating; ``class_first`` is a loan
+    of each. Groups (``group_*``) are loans of a class with one start, at most 32; they stand in the order of their
+    start: ``started[t]`` have started before month t. Patterns are the distinct betas. Loans follow the groups.
+    ``maturity_loan`` lists loans by end month, and there by group. Those of a month and a group are a batch:
+    they stand from ``batch_first[k]`` to ``batch_first[k + 1]``, and the batches of month t from ``matures[t]`` to
+    ``matures[t + 1]``.
     """
 
     loans: list[Loan]
     group_first: NDArray[np.int32]
     group_size: NDArray[np.int32]
-    group_pd: NDArray[np.float64]
-    group_rho: NDArray[np.float64]
-    group_pattern: NDArray[np.int32]
+    group_class: NDArray[np.int32]
+    class_first: NDArray[np.int32]
+    class_pattern: NDArray[np.int32]
     patterns: NDArray[np.float64]
     group_start: NDArray[np.int32]
     started: NDArray[np.int32]
     matures: NDArray[np.int32]
     maturity_loan: NDArray[np.int32]
-    maturity_group: NDArray[np.int32]
+    batch_first: NDArray[np.int32]
+    batch_group: NDArray[np.int32]
 
 
 def homogeneous(loans: int, pd: float, rho: float, lgd: float, exposure: float) -> list[Loan]:
@@ -260,35 +263,40 @@ def arrange(loans: list[Loan]) -> Layout:
     for x in loans:
         alike = (x.start, number_of[x.betas], x.pd, x.rho, x.lgd, x.sector, x.rating)
         buckets.setdefault(alike, []).append(x)
-    first, size, pds, rhos, kind, starts = [], [], [], [], [], []
+    classes = {alike: k for k, alike in enumerate(sorted({key[1:] for key in buckets}))}
+    first, size, kind, starts = [], [], [], []
     ordered: list[Loan] = []
-    for (start, pattern, pd, rho, *_), members in sorted(buckets.items(), key=lambda item: item[0]):
+    class_first = [0] * len(classes)
+    for (start, *alike), members in sorted(buckets.items(), key=lambda item: item[0]):
+        number = classes[tuple(alike)]
+        class_first[number] = len(ordered)
         pieces = -(-len(members) // GROUP)
         for piece in np.array_split(np.arange(len(members)), pieces):
             first.append(len(ordered))
             size.append(len(piece))
-            pds.append(pd)
-            rhos.append(rho)
-            kind.append(pattern)
+            kind.append(number)
             starts.append(start)
             ordered += [members[i] for i in piece]
     group_of = np.repeat(np.arange(len(size)), size)
     ends = np.array([x.end for x in ordered])
     by_end = np.argsort(ends, kind="stable")
+    end, group = ends[by_end], group_of[by_end]
+    batches = np.flatnonzero(np.diff(end, prepend=-1) | np.diff(group, prepend=-1))
     ticks = np.arange(MAX_MONTHS + 2)
     return Layout(
         loans=ordered,
         group_first=np.array(first, np.int32),
         group_size=np.array(size, np.int32),
-        group_pd=np.array(pds),
-        group_rho=np.array(rhos),
-        group_pattern=np.array(kind, np.int32),
+        group_class=np.array(kind, np.int32),
+        class_first=np.array(class_first, np.int32),
+        class_pattern=np.array([alike[0] for alike in classes], np.int32),
         patterns=np.array(patterns, np.float64),
         group_start=np.array(starts, np.int32),
         started=np.searchsorted(np.array(starts), ticks, side="left").astype(np.int32),
-        matures=np.searchsorted(ends[by_end], ticks, side="left").astype(np.int32),
+        matures=np.searchsorted(end[batches], ticks, side="left").astype(np.int32),
         maturity_loan=by_end.astype(np.int32),
-        maturity_group=group_of[by_end].astype(np.int32),
+        batch_first=np.append(batches, len(ordered)).astype(np.int32),
+        batch_group=group[batches].astype(np.int32),
     )
 
 

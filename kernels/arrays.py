@@ -166,6 +166,32 @@ class ArrayNamespace(Namespace):
             self._enclosing.pop()
             values = {k: self.merge(active, new[k], v) for k, v in values.items()}
 
+    def sparse(
+        self,
+        first: Any,
+        last: Any,
+        cond: Callable[[Any, Any], Any],
+        body: Callable[[Any, Any], dict[str, Any]],
+        arrays: dict[str, Any],
+        sums: dict[str, Any],
+    ) -> Fields:
+        # in each round every path takes up the first of its events that are left
+        given = Fields(self._carry(arrays), "array")
+        asked = [self._active(cond(self.np.int32(i), given)) for i in range(int(first), int(last))]
+        waiting = self.np.array(asked, bool).reshape(len(asked), self.paths)
+        values = self._carry(arrays | sums)
+        while (active := waiting.any(axis=0)).any():
+            at = waiting.argmax(axis=0)
+            self._enclosing.append(active)
+            held = Fields({k: values[k] for k in arrays}, "array")
+            event = (int(first) + at).astype(self.np.int32)
+            new = self._carry(body(event, held))
+            self._enclosing.pop()
+            new |= {k: values[k] + new[k] for k in sums}
+            values = {k: self.merge(active, new[k], v) for k, v in values.items()}
+            waiting[at, self.np.arange(self.paths)] = False
+        return Fields(values, "loop value")
+
     def _active(self, mask: Any) -> Any:
         mask = self.np.broadcast_to(mask, (self.paths,))
         return mask & self._enclosing[-1] if self._enclosing else mask

@@ -10,7 +10,7 @@ import math
 from importlib.resources import files
 
 from .ops import OPS
-from .program import Block, Loop, Op, Program, Value, While
+from .program import Block, Loop, Op, Program, Sparse, Value, While, walk
 
 _UNIFORM_TYPE = {"f": "real", "i": "int", "u": "word", "m": "bool"}
 
@@ -26,6 +26,9 @@ class _Emitter:
         self.depth = 1
         self.alias: dict[int, str] = {}
         self.active: list[str] = []
+        self.path = "path"
+        self.inside: set[int] = set()  # what a sparse loop's body defines itself
+        self.lane = ""  # inside of a sparse loop: which lane of a vector of paths each lane's event came from
 
     # ---- naming
     def name(self, v: Value) -> str:
@@ -46,6 +49,8 @@ class _Emitter:
                 self.op(s)
             elif isinstance(s, Loop):
                 self.loop(s)
+            elif isinstance(s, Sparse):
+                self.sparse(s)
             else:
                 self.while_any(s)
 
@@ -77,7 +82,14 @@ class _Emitter:
             return f"{prefix}take({table} + IP[{slot}], IP[{slot + 1}], {self.name(op.args[0])})"
         if op.name == "get":
             array, index = op.args
-            return f"v_get({self.name(array)}, {array.length}, {self.name(index)})"
+            read = f"{self.name(array)}, {array.length}, {self.name(index)}"
+            if not self.lane or array.id in self.inside:
+                return f"v_get({read})"
+            return (
+                f"v_get({read}, {self.lane})"
+                if index.varying
+                else f"v_pick(v_get({read}), {self.lane})"
+            )
         spelled = [self.as_varying(a) if r.varying else self.name(a) for a in op.args]
         return OPS[op.name].c.format(*spelled, p="v_" if r.varying else "s_")
 
@@ -92,7 +104,7 @@ class _Emitter:
         index = f"(U){self.name(block)}" if block.varying else f"(word){self.name(block)}"
         self.put(f"U {', '.join(words)};")
         self.put(
-            f"philox(path, high{month}, {word}, {index}, key0, key1, {', '.join(words)});",
+            f"philox({self.path}, high{month}, {word}, {index}, key0, key1, {', '.join(words)});",
             op.line,
         )
 
@@ -109,7 +121,9 @@ class _Emitter:
             name  # in place: the verifier saw that nobody reads the old one
         )
         common = f"{name}, {array.length}, {self.name(index)}, {self.as_varying(value)}"
-        if self.active:
+        if self.lane and array.id not in self.inside:
+            self.put(f"v_set({common}, {self.active[-1]}, {self.lane});", op.line)
+        elif self.active:
             self.put(f"v_set({common}, {self.active[-1]});", op.line)
         elif index.varying:
             self.put(f"v_set({common}, v_spread(true));", op.line)
@@ -193,6 +207,46 @@ class _Emitter:
         self.depth -= 1
         self.put("}")
 
+    def sparse(self, s: Sparse) -> None:
+        """Ask all indices, listing the events; then the body, for as many events at a time as there are lanes."""
+        n, events = s.arrays, f"events{s.event.id}"
+        for before, inside, after in zip(s.init[:n], s.carry, s.results[:n], strict=True):
+            self.alias[inside.id] = self.alias[after.id] = self.name(before)
+        for before, after in zip(s.init[n:], s.results[n:], strict=True):
+            self.put(f"F {self.name(after)} = {self.as_varying(before)};")
+        i, outer = self.name(s.index), f"{self.active[-1]} & " if self.active else ""
+        self.put(f"OB_EVENTS({events}, {s.length});")
+        last = f"s_min((int){self.name(s.last)}, {s.length})"
+        self.put(f"for (int {i} = {self.name(s.first)}; {i} < {last}; ++{i}) {{", s.line)
+        self.depth += 1
+        self.block(s.cond)
+        self.put(f"OB_MARK({events}, {i}, {outer}{self.as_varying(s.cond.outs[0])});")
+        self.depth -= 1
+        self.put("}")
+        self.put(f"OB_FOR_EVENTS({events}) {{", s.line)
+        self.depth += 1
+        lane, live = f"lane{s.event.id}", f"live{s.event.id}"
+        self.put(f"const I {self.name(s.event)} = OB_EVENT({events});")
+        self.put(f"const I {lane} = OB_EVENT_LANE({events});")
+        self.put(f"const M {live} = OB_EVENT_LIVE({events});")
+        kept = self.alias, self.lane, self.path, self.active
+        self.alias, self.lane, self.path = dict(self.alias), lane, f"path{s.event.id}"
+        self.put(f"const U {self.path} = v_pick({kept[2]}, {lane});")
+        self.inside = _defined(s.body)
+        for v in _read(s.body):
+            if v.varying and not v.length and v.id not in self.inside and v.id != s.event.id:
+                picked = f"{v.kind}{v.id}_{s.event.id}"
+                self.put(f"const {_type(v)} {picked} = v_pick({self.name(v)}, {lane});")
+                self.alias[v.id] = picked
+        self.active = [live]
+        self.block(s.body)
+        for out, after in zip(s.body.outs[n:], s.results[n:], strict=True):
+            added = self.as_varying(out)
+            self.put(f"OB_ADD({events}, {self.name(after)}, {added}, {lane});")
+        self.alias, self.lane, self.path, self.active = kept
+        self.depth -= 1
+        self.put("}")
+
     # ---- the kernel
     def kernel(self) -> str:
         p = self.program
@@ -255,6 +309,29 @@ class _Emitter:
 
     def as_real(self, v: Value) -> str:
         return self.as_varying(v) if v.kind == "f" else f"v_real({self.as_varying(v)})"
+
+
+def _defined(block: Block) -> set[int]:
+    """The values that a block and those inside of it define."""
+    found: set[int] = set()
+    for s in walk(block):
+        found |= {v.id for v in s.results}
+        if not isinstance(s, Op):
+            found |= {v.id for v in s.carry}
+    return found
+
+
+def _read(block: Block) -> list[Value]:
+    """The values that a block and those inside of it read, each once."""
+    found: dict[int, Value] = {v.id: v for v in block.outs}
+    for s in walk(block):
+        if isinstance(s, Op):
+            found |= {v.id: v for v in s.args}
+            continue
+        found |= {v.id: v for v in (*s.init, *s.body.outs)}
+        if s.cond is not None:
+            found |= {v.id: v for v in s.cond.outs}
+    return list(found.values())
 
 
 def _literal(value: object, kind: str) -> str:

@@ -305,6 +305,84 @@ INLINE void v_set(V* a, int n, I i, V x, M active) {
 #endif
 }
 
+// ---- events: pairs of an index and a lane, listed by index, then taken a vector at a time (see program.py)
+template <class V>
+INLINE V v_pick(V x, I lane) {
+#if OB_AVX512 && !OB_DOUBLE
+  return (V)_mm512_permutexvar_epi32((__m512i)lane, (__m512i)x);
+#elif OB_AVX512
+  if constexpr (sizeof(V) == 64) {
+    return (V)_mm512_permutexvar_epi64(_mm512_cvtepi32_epi64((__m256i)lane), (__m512i)x);
+  } else {
+    return (V)_mm256_permutexvar_epi32((__m256i)lane, (__m256i)x);
+  }
+#elif defined(__AVX2__) && !OB_DOUBLE
+  return (V)_mm256_permutevar8x32_epi32((__m256i)x, (__m256i)lane);
+#else
+  V r;
+  OB_EACH r[l] = x[lane[l]];
+  return r;
+#endif
+}
+#if OB_AVX512
+INLINE M v_pick(M m, I lane) { return v_ne((v_spread((int)m) >> lane) & 1, I{}); }
+#endif
+template <class V>
+INLINE V v_get(const V* a, int n, I i, I lane) {
+  return ob_gather<V>(ob_elements(a), ob_clamp(i, n) * OB_LANES + lane);
+}
+template <class V>
+INLINE void v_set(V* a, int n, I i, V x, M active, I lane) {
+#if OB_AVX512 && !OB_DOUBLE
+  const I at = ob_clamp(i, n) * OB_LANES + lane;
+  _mm512_mask_i32scatter_epi32(a, active, (__m512i)at, (__m512i)x, 4);
+#elif OB_AVX512
+  const I at = ob_clamp(i, n) * OB_LANES + lane;
+  if constexpr (sizeof(V) == 64) {
+    _mm512_mask_i32scatter_pd(a, active, (__m256i)at, (__m512d)x, 8);
+  } else {
+    _mm256_mask_i32scatter_epi32(a, active, (__m256i)at, (__m256i)x, 4);
+  }
+#else
+  OB_EACH if (ob_lane(active, l)) a[ob_clamp(i, n)[l]][lane[l]] = x[l];
+#endif
+}
+INLINE int ob_mark(int* list, int n, int i, M m) {
+#if OB_AVX512 && !OB_DOUBLE
+  const I event = ob_lanes() + i * OB_LANES;  // packed in a register: the instruction that stores so is slow
+  _mm512_storeu_si512(list + n, _mm512_maskz_compress_epi32(m, (__m512i)event));
+  return n + __builtin_popcount(m);
+#elif OB_AVX512
+  const I event = ob_lanes() + i * OB_LANES;
+  _mm256_storeu_si256((__m256i*)(list + n), _mm256_maskz_compress_epi32(m, (__m256i)event));
+  return n + __builtin_popcount(m);
+#else
+  if (v_any(m)) OB_EACH if (ob_lane(m, l)) list[n++] = i * OB_LANES + l;
+  return n;
+#endif
+}
+INLINE I ob_events(const int* list, int left) {
+  I event;
+  memcpy(&event, list, sizeof event);
+  return v_sel(v_lt(ob_lanes(), v_spread(left)), event, I{});  // behind the last there is anything
+}
+INLINE void ob_add(F& total, F x, I lane, int left) {  // in the order of the list, so in that of the indices by path
+  real sum[OB_LANES];
+  memcpy(sum, &total, sizeof total);
+  const int n = left < OB_LANES ? left : OB_LANES;
+  for (int l = 0; l < n; ++l) sum[lane[l]] += x[l];
+  memcpy(&total, sum, sizeof total);
+}
+#define OB_EVENTS(list, length) \
+  int list[((length) + 1) * OB_LANES]; \
+  int list##_count = 0
+#define OB_MARK(list, i, mask) list##_count = ob_mark(list, list##_count, i, mask)
+#define OB_FOR_EVENTS(list) for (int list##_at = 0; list##_at < list##_count; list##_at += OB_LANES)
+#define OB_EVENT(list) ((I)((U)ob_events(list + list##_at, list##_count - list##_at) / OB_LANES))
+#define OB_EVENT_LANE(list) (ob_events(list + list##_at, list##_count - list##_at) & (OB_LANES - 1))
+#define OB_EVENT_LIVE(list) v_lt(ob_lanes(), v_spread(list##_count - list##_at))
+#define OB_ADD(list, total, x, lane) ob_add(total, x, lane, list##_count - list##_at)
+
 // ---- uniform values
 template <class T>
 INLINE T s_min(T a, T b) { return (a < b || a != a) ? a : b; }

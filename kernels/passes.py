@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .ops import OPS
-from .program import Block, Loop, Op, Program, Statement, Value, While, verify
+from .program import Block, Loop, Op, Program, Sparse, Statement, Value, While, verify
 
 _NUMPY_KIND: dict[str, Any] = {"f": np.float64, "i": np.int32, "u": np.uint32, "m": np.bool_}
 
@@ -47,15 +47,12 @@ class _Rewriter:
                 kept: Statement | None = self.op(
                     Op(s.results, s.name, self.values(s.args), s.attr, s.line)
                 )
-            elif isinstance(s, Loop):
-                head = replace(
-                    s, first=self.value(s.first), last=self.value(s.last), init=self.values(s.init)
-                )
-                cond = None if s.cond is None else self.scope(s.cond)
-                kept = replace(head, cond=cond, body=self.scope(s.body))
             else:
-                head_w = replace(s, init=self.values(s.init))
-                kept = replace(head_w, cond=self.scope(s.cond), body=self.scope(s.body))
+                head = replace(s, init=self.values(s.init))
+                if not isinstance(head, While):
+                    head = replace(head, first=self.value(head.first), last=self.value(head.last))
+                cond = None if head.cond is None else self.scope(head.cond)
+                kept = replace(head, cond=cond, body=self.scope(head.body))  # type: ignore[arg-type]
             if kept is not None:
                 statements.append(kept)
         return Block(tuple(statements), self.values(block.outs))
@@ -193,8 +190,10 @@ def _ids(program: Program) -> set[int]:
     def visit(block: Block) -> None:
         for s in block.statements:
             ids.update(v.id for v in s.results)
-            if isinstance(s, Loop):
+            if isinstance(s, Loop | Sparse):
                 ids.add(s.index.id)
+            if isinstance(s, Sparse):
+                ids.add(s.event.id)
             if not isinstance(s, Op):
                 ids.update(v.id for v in s.carry)
                 visit(s.body)
@@ -217,10 +216,10 @@ def _live(block: Block, wanted: set[int]) -> tuple[Block, set[int]]:
             needed.update([a.id for a in s.args])
             kept.append(s)
             continue
-        s = _trim(s, needed)
+        s = _without_sums(s, needed) if isinstance(s, Sparse) else _trim(s, needed)
         body, inner = _live(s.body, set())
         s = replace(s, body=body)
-        if isinstance(s, Loop):
+        if not isinstance(s, While):
             needed |= {s.first.id, s.last.id}
         if s.cond is not None:
             cond, inner_cond = _live(s.cond, set())
@@ -255,6 +254,18 @@ def _trim(s: Loop | While, needed: set[int]) -> Loop | While:
         carry=pick(s.carry),
         body=Block(s.body.statements, pick(s.body.outs)),
     )
+
+
+def _without_sums(s: Sparse, needed: set[int]) -> Sparse:
+    """Drop the sums that nothing after the loop reads."""
+    n = s.arrays
+    keep = [i for i, v in enumerate(s.results) if i < n or v.id in needed]
+
+    def pick(values: tuple[Value, ...]) -> tuple[Value, ...]:
+        return tuple(values[i] for i in keep)
+
+    body = Block(s.body.statements, pick(s.body.outs))
+    return replace(s, results=pick(s.results), init=pick(s.init), body=body)
 
 
 def eliminate(program: Program, watch: bool = True) -> Program:

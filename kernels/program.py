@@ -4,11 +4,19 @@ The whole grammar::
 
     Program  = init: Block, step: Block            two straight lines with structured loops inside
     Block    = statements, outs                    a scope
-    Statement= Op | Loop | While
+    Statement= Op | Loop | While | Sparse
     Op       = results, name, args, attr           a row of ops.py, or one of ops.SPECIAL
     Loop     = results, first, last, index, init, carry, body, cond      for index in [first, last);
                with a cond, a path stops for good at the first index where it fails
     While    = results, init, carry, cond, body    while any lane holds cond; idle lanes keep their carry
+    Sparse   = results, first, last, index, event, init, carry, cond, body
+               for index in [first, last), on the paths where cond holds (see below)
+
+A Sparse is for events that few paths have: ``cond`` is asked for all indices first, then ``body`` runs once for each
+pair of a path and an index where it held. A body may take pairs of any paths and indices together, so the ``event`` it is
+given is a per-path index, and it reads and writes the arrays that it carries at this index alone. Its ``init`` are the
+arrays of ``carry`` and, behind them, sums; its outs are the arrays, and what the event adds to each sum, in the
+order of the indices.
 
 A value is a real (``f``), 32-bit signed (``i``), unsigned (``u``) or a mask (``m``); it is uniform (the
 same on every path) or varying; ``length`` > 0 makes it a small array of its own for each path.
@@ -83,7 +91,31 @@ class While:
     line: str = ""
 
 
-Statement = Op | Loop | While
+@dataclass(frozen=True, slots=True)
+class Sparse:
+    results: tuple[Value, ...]
+    first: Value
+    last: Value
+    index: Value
+    event: Value
+    init: tuple[Value, ...]
+    carry: tuple[Value, ...]
+    cond: Block
+    body: Block
+    line: str = ""
+
+    @property
+    def arrays(self) -> int:
+        """How many of ``init``, the outs and the results are arrays; the rest are sums."""
+        return len(self.carry)
+
+    @property
+    def length(self) -> int:
+        """How many indices there can be: no more than the shortest array holds."""
+        return min(v.length for v in self.carry)
+
+
+Statement = Op | Loop | While | Sparse
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +192,11 @@ def _show(block: Block, depth: int) -> Iterator[str]:
             if s.cond is not None:
                 yield from _show(s.cond, depth + 1)
                 yield f"{pad}do"
+            yield from _show(s.body, depth + 1)
+        elif isinstance(s, Sparse):
+            yield f"{pad}{_names(s.results)} = sparse {s.index} in [{s.first}, {s.last}) {_names(s.carry)} <- {_names(s.init)}{note}"
+            yield from _show(s.cond, depth + 1)
+            yield f"{pad}do {s.event}"
             yield from _show(s.body, depth + 1)
         else:
             yield f"{pad}{_names(s.results)} = while {_names(s.carry)} <- {_names(s.init)}{note}"
@@ -306,14 +343,14 @@ def _verify_block(
         else:
             use(s.line, *s.init)
             inner = scope | {v.id for v in s.carry}
-            for v in (*s.carry, *((s.index,) if isinstance(s, Loop) else ())):
+            for v in (*s.carry, *_indices(s)):
                 _need(v.id not in seen, f"{v} is assigned twice", s.line)
                 seen.add(v.id)
             arrays.distinct(s.init, s.line)
             for v in s.init:
                 if v.length:
                     arrays.write(v, s.line)
-            if isinstance(s, Loop):
+            if not isinstance(s, While):
                 use(s.line, s.first, s.last)
                 _need(s.first.kind == s.last.kind == "i", "a loop's bounds are integers", s.line)
                 _need(
@@ -321,7 +358,7 @@ def _verify_block(
                     "a loop's bounds are the same on all paths",
                     s.line,
                 )
-                inner.add(s.index.id)
+                inner |= {v.id for v in _indices(s)}
             if s.cond is not None:
                 reading = arrays.inner(s.carry)
                 reading.own = set()
@@ -334,8 +371,12 @@ def _verify_block(
                 _need(all(v.varying for v in s.carry), "a while loop's carry is per path", s.line)
             writing = arrays.inner(s.carry)
             _verify_block(s.body, set(inner), seen, program, writing, s.line)
-            _verify_carry(s.init, s.carry, s.body.outs, s.results)
-            writing.returned(s.carry, s.body.outs, s.line)
+            if isinstance(s, Sparse):
+                _verify_sparse(s)
+                writing.returned(s.carry, s.body.outs[: s.arrays], s.line)
+            else:
+                _verify_carry(s.init, s.carry, s.body.outs, s.results)
+                writing.returned(s.carry, s.body.outs, s.line)
             for v, w in zip(s.init, s.results, strict=True):
                 if v.length:
                     arrays.home[w.id] = arrays.home[v.id]
@@ -345,6 +386,41 @@ def _verify_block(
             seen.add(v.id)
             scope.add(v.id)
     use(line, *block.outs)
+
+
+def _indices(s: Loop | While | Sparse) -> tuple[Value, ...]:
+    """The values that a statement gives its blocks beside the carry."""
+    if isinstance(s, While):
+        return ()
+    return (s.index, s.event) if isinstance(s, Sparse) else (s.index,)
+
+
+def _verify_sparse(s: Sparse) -> None:
+    n = s.arrays
+    _need(n > 0 and all(v.length for v in s.carry), "a sparse loop carries arrays", s.line)
+    _verify_carry(s.init[:n], s.carry, s.body.outs[:n], s.results[:n])
+    _need(len(s.init) == len(s.results) == len(s.body.outs), "a sparse loop loses a sum", s.line)
+    for v, out, result in zip(s.init[n:], s.body.outs[n:], s.results[n:], strict=True):
+        kinds = {(x.kind, x.length) for x in (v, out, result)}
+        _need(kinds == {("f", 0)} and result.varying, "a sparse loop's sums are reals", s.line)
+    own = {v.id for v in s.carry}
+    for t in walk(s.body):
+        if isinstance(t, Op):
+            if t.name in ("get", "set") and t.args[0].id in own:
+                _need(
+                    t.args[1].id == s.event.id,
+                    "a sparse loop's array is read or written at another index than its event",
+                    t.line,
+                    ArrayError,
+                )
+                own |= {t.results[0].id} if t.name == "set" else set()
+        else:  # what these carry, they may hand on
+            _need(
+                own.isdisjoint(v.id for v in t.init),
+                "a loop inside a sparse loop carries one of its arrays: get the element, set it afterwards",
+                t.line,
+                ArrayError,
+            )
 
 
 def _verify_carry(*groups: tuple[Value, ...]) -> None:

@@ -8,7 +8,18 @@ from typing import Any, Protocol
 from .namespace import Fields, Namespace
 from .ops import KINDS, OPS, kind_of, result_kind
 from .philox import stream_id
-from .program import ArrayError, Block, Loop, Op, Program, Statement, Value, While, verify
+from .program import (
+    ArrayError,
+    Block,
+    Loop,
+    Op,
+    Program,
+    Sparse,
+    Statement,
+    Value,
+    While,
+    verify,
+)
 from .symbol import OUTER, Symbol, TracedColumn, TraceError, model_line, refuse
 
 
@@ -240,6 +251,42 @@ class Tracer(Namespace):
         self.blocks[-1].append(
             While(_ids(results), _ids(start), _ids(inner), test, body_block, model_line())
         )
+        return Fields(dict(results), "loop value")
+
+    def sparse(
+        self,
+        first: Any,
+        last: Any,
+        cond: Callable[[Any, Any], Any],
+        body: Callable[[Any, Any], dict[str, Any]],
+        arrays: dict[str, Any],
+        sums: dict[str, Any],
+    ) -> Fields:
+        """``for i in [first, last): if cond(i, arrays): ...``, for events that few paths have at a time.
+
+        ``cond`` is asked for all i first. Then ``body(i, arrays)``, i by path, is computed for those where it held; it
+        returns the arrays, which it reads and sets at i alone, and under the names of ``sums`` what is added to
+        each. A kernel packs the events of many paths and indices together, so that hardly a lane is idle.
+        """
+        lo, hi = self._bounds(first, last)
+        held, totals = self._carry(arrays), self._carry(sums)
+        if not held or any(not s.value.length for s in held.values()):
+            refuse("xp.sparse carries arrays made by xp.array, one at least")
+        if any(s.value.length or s.value.kind != "f" for s in totals.values()):
+            refuse("what xp.sparse sums up is a real")
+        inner = self._views(held, dict.fromkeys(held, True))
+        index, event = self._value("i", False), self._value("i", True)
+        views = Fields(inner, "array")
+        test = self._condition(lambda: cond(Symbol(self, index), views))
+        self.blocks.append([])
+        outs = self._returned(body(Symbol(self, event), views), held | totals)
+        block = Block(tuple(self.blocks.pop()), _ids(outs))
+        results = self._views(held | totals, dict.fromkeys(outs, True))
+        self.blocks[-1].append(
+            Sparse(
+                _ids(results), lo, hi, index, event, _ids(held | totals), _ids(inner), test, block, model_line(),
+            )
+        )  # fmt: skip
         return Fields(dict(results), "loop value")
 
     def _carry(self, carry: dict[str, Any]) -> dict[str, Symbol]:

@@ -411,16 +411,26 @@ def test_a_book_is_laid_out_in_groups_without_losing_a_loan() -> None:
     assert problems == []
     layout = arrange(loans)
     assert sorted(x.loan for x in layout.loans) == sorted(x.loan for x in loans)
-    assert layout.group_size.max() <= 64
+    assert layout.group_size.max() <= 32
     assert layout.group_size.sum() == 400
     group = np.repeat(np.arange(len(layout.group_size)), layout.group_size)
-    assert [layout.group_pd[g] for g in group] == [x.pd for x in layout.loans]
-    assert [tuple(layout.patterns[layout.group_pattern[g]]) for g in group] == [
+    kind = layout.group_class[group]
+    for field in ("pd", "rho", "lgd", "sector", "rating", "betas"):
+        heads = [getattr(layout.loans[i], field) for i in layout.class_first]
+        assert [heads[k] for k in kind] == [getattr(x, field) for x in layout.loans]
+    assert [tuple(layout.patterns[layout.class_pattern[k]]) for k in kind] == [
         x.betas for x in layout.loans
     ]
     month = next(m for m in range(1, 61) if layout.matures[m + 1] > layout.matures[m])
-    ending = layout.maturity_loan[layout.matures[month] : layout.matures[month + 1]]
-    assert {layout.loans[i].end for i in ending} == {month}
+    batches = range(layout.matures[month], layout.matures[month + 1])
+    ending = [
+        (k, i)
+        for k in batches
+        for i in layout.maturity_loan[layout.batch_first[k] : layout.batch_first[k + 1]]
+    ]
+    assert {layout.loans[i].end for _, i in ending} == {month}
+    assert all(group[i] == layout.batch_group[k] for k, i in ending)
+    assert len(ending) == sum(x.end == month for x in loans)
 
 
 def test_a_homogeneous_book() -> None:

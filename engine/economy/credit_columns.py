@@ -17,22 +17,21 @@ DRIVERS = ("rental", "spread", "window", "displacement")
 def columns(credit: Any, book: Layout) -> dict[str, Any]:
     """The book by group and by loan; ``credit`` is a PrivateCredit that has laid out its groups."""
     loans = book.loans
+    heads = [loans[i] for i in book.class_first]
+    pd, rho = (np.array([getattr(x, k) for x in heads]) for k in ("pd", "rho"))
     made: dict[str, Any] = {
         "group_first": book.group_first,
         "group_size": book.group_size,
-        "group_hazard": -np.log1p(-book.group_pd),
-        "group_pattern": book.group_pattern,
-        "group_factor": np.sqrt(book.group_rho),
-        "group_own": np.sqrt(1.0 - book.group_rho),
+        "group_class": book.group_class,
+        "group_pattern": book.class_pattern[book.group_class],
+        "class_hazard": -np.log1p(-pd),
+        "class_factor": np.sqrt(rho),
+        "class_own": np.sqrt(1.0 - rho),
+        "class_lgd": np.array([x.lgd for x in heads]),
         "started": book.started,
         "loan_exposure": np.array([x.exposure for x in loans]),
         "loan_end": np.minimum([x.end for x in loans], LAST_END),
     }
-    heads = [loans[i] for i in book.group_first]
-    made["group_lgd"] = np.array([x.lgd for x in heads])
-    if credit.method == "order":
-        made["group_pairs"] = credit.pairs
-        made["group_slot"] = 2 * (np.cumsum(credit.pairs) - credit.pairs)
     if credit.method == "each":
         made["loan_stream"] = streams([x.loan for x in loans])
     if credit.stress:
@@ -40,16 +39,15 @@ def columns(credit: Any, book: Layout) -> dict[str, Any]:
         weight = {r.name.upper(): r.refinancing for r in credit.rating}
         made |= {
             **{f"beta_{k}": book.patterns[:, j].copy() for j, k in enumerate(DRIVERS)},
-            "group_log_hazard": np.log(-np.log1p(-book.group_pd)),
-            "group_unsecured": np.array(
-                [int(collateral[x.sector] == 0.0) for x in heads], np.int32
-            ),
-            "group_collateral": np.array([collateral[x.sector] for x in heads]),
-            "group_shift": np.array([frye_jacobs_shift(x.pd, x.lgd, x.rho) for x in heads]),
-            "group_weight": np.array([weight[x.rating] for x in heads]),
+            "class_pattern": book.class_pattern,
+            "class_log_hazard": np.log(-np.log1p(-pd)),
+            "class_collateral": np.array([collateral[x.sector] for x in heads]),
+            "class_shift": np.array([frye_jacobs_shift(x.pd, x.lgd, x.rho) for x in heads]),
+            "class_weight": np.array([weight[x.rating] for x in heads]),
             "matures": book.matures,
             "maturity_loan": book.maturity_loan,
-            "maturity_group": book.maturity_group,
+            "batch_first": book.batch_first,
+            "batch_group": book.batch_group,
         }
     return made
 
@@ -76,11 +74,13 @@ def lending(credit: Any, book: Layout, linked: list[Loan]) -> dict[str, Any]:
         ends = np.array([x.end for x in book.loans])
         group = np.repeat(np.arange(credit.groups), book.group_size)
         lgd = np.array([x.lgd for x in book.loans])
-        hazard, start = -np.log1p(-book.group_pd[group]), book.group_start[group]
+        hazard = -np.log1p(-np.array([x.pd for x in book.loans]))
+        start = book.group_start[group]
+        pattern = book.class_pattern[book.group_class[group]]
         stated = np.zeros((MAX_MONTHS + 1, credit.patterns))
         for t in range(1, MAX_MONTHS + 1):
             alive = (start < t) & (ends >= t) if credit.vintages else ends >= t
             left = alive * exposure * lgd * hazard * np.exp(-hazard * (t - start) * DT)
-            np.add.at(stated[t], book.group_pattern[group], left)
+            np.add.at(stated[t], pattern, left)
         made["stated_rate"] = stated.ravel()
     return made

@@ -30,11 +30,7 @@ from .thresholds import (
     student_tables,
 )
 
-BOOK = (
-    "at", "exposure", "tag", "gap", "next", "beyond", "low", "high", "since", "scale", "drawn",
-    "defaults",
-)  # fmt: skip
-DEPTH_YEARS = 5.0
+BOOK = ("at", "next", "gap", "taken", "since", "scale", "drawn", "defaults")
 
 
 class Sector(Row):
@@ -218,12 +214,6 @@ class PrivateCredit(System):
         self.count = len(book.loans)
         self.groups, self.patterns = len(book.group_size), len(book.patterns)
         self.vintages = bool((book.group_start > 0).any())
-        # enough slots that few paths use them up: a third above the mean at today's hazard, and two
-        hazard = -np.log1p(-book.group_pd)
-        mean = book.group_size * -np.expm1(-hazard * DEPTH_YEARS)
-        pairs = np.minimum(np.ceil((1.3 * mean + 1.0) / 2.0), np.ceil(book.group_size / 2.0))
-        self.pairs = pairs.astype(np.int32)
-        self.slots = int(2 * pairs.sum())
         tables = student_tables(self.nu) if self.copula == "student_t" else {}
         return columns(self, book) | lending(self, book, linked) | tables
 
@@ -271,7 +261,6 @@ class PrivateCredit(System):
             {
                 "month": up.month,
                 "started": self.started[up.month],
-                "before": clocks.before,
                 "hazard": clocks.hazard,
                 "log_speed": clocks.log_speed,
                 "shortfall": up.rental.shortfall if self.stress else 0.0,
@@ -306,7 +295,7 @@ class PrivateCredit(System):
         return x * keep + self.frailty_volatility * spread * draw.normal("frailty")
 
     def _hazards(self, xp: Any, hazard: Any, up: Any, kept: dict[str, Any]) -> Any:
-        """By pattern of betas: stress-weighted time now and a month before, and its speed."""
+        """By pattern of betas: stress-weighted time so far, and its speed."""
         common: Any = 0.0
         if self.copula == "frailty":
             k, v = self.frailty_reversion, self.frailty_volatility
@@ -329,23 +318,17 @@ class PrivateCredit(System):
             now = xp.exp(stress + common)
             total = xp.get(a.hazard, b) + now * DT + called
             return {
-                "before": xp.set(a.before, b, xp.get(a.hazard, b)),
                 "hazard": xp.set(a.hazard, b, total),
                 "speed": xp.set(a.speed, b, now),
                 "log_speed": xp.set(a.log_speed, b, stress + common),
             }
 
-        made = {k: xp.array(self.patterns, 0.0) for k in ("before", "speed", "log_speed")}
+        made = {k: xp.array(self.patterns, 0.0) for k in ("speed", "log_speed")}
         return xp.loop(0, self.patterns, pattern, hazard=hazard, **made)
 
-    def clock(self, xp: Any, market: Any, book: dict[str, Any], g: Any) -> tuple[Any, Any]:
-        """The stress-weighted time of group g since its start, last month and now."""
-        b = self.group_pattern[g]
-        before, now = xp.get(market.before, b), xp.get(market.hazard, b)
-        if not self.vintages:
-            return before, now
-        since = xp.get(book["since"], g)
-        return before - since, now - since
+    def since(self, xp: Any, book: dict[str, Any], g: Any) -> Any:
+        """The reading of group g's clock, its pattern's stress-weighted time, when the group started."""
+        return xp.get(book["since"], g) if self.vintages else 0.0
 
     def _enter(
         self, xp: Any, hazard: Any, up: Any, book: dict[str, Any], lent: Any
@@ -362,41 +345,42 @@ class PrivateCredit(System):
 
         def group(g: Any, a: Any) -> dict[str, Any]:
             so_far = xp.get(hazard, self.group_pattern[g])
-            return {
+            drawn = self.draws.enter(xp, {k: getattr(a, k) for k in entering}, g, so_far)
+            return drawn | {
                 "since": xp.set(a.since, g, so_far),
                 "scale": xp.set(a.scale, g, share),
                 "lent": a.lent + self.group_exposure[g] * share,
             }
 
+        entering = [k for k in ("at", "next") if k in book]
         first = xp.where(up.month == 1, self.at_start, self.started[up.month - 1])
         done = xp.loop(
             first,
             self.started[up.month],
             group,
-            since=book["since"],
-            scale=book["scale"],
+            **{k: book[k] for k in (*entering, "since", "scale")},
             lent=lent,
         )
-        return {"since": done.since, "scale": done.scale, "lent": done.lent}
+        return {k: getattr(done, k) for k in (*entering, "since", "scale", "lent")}
 
-    def threshold(self, xp: Any, path: Any, g: Any, u: Any, gap: Any) -> Any:
-        """The stress-weighted time at which a loan of group g with uniform u = 1 - e^-gap defaults."""
+    def threshold(self, xp: Any, path: Any, kind: Any, u: Any, gap: Any) -> Any:
+        """The stress-weighted time at which a loan of class ``kind`` with uniform u = 1 - e^-gap defaults."""
         if self.copula == "frailty":
             limit = gap
         else:
-            x = self.group_own[g] * xp.ndtri(u) + self.group_factor[g] * path.factor
+            x = self.class_own[kind] * xp.ndtri(u) + self.class_factor[kind] * path.factor
             if self.copula == "student_t":
                 z = xp.asinh(x / path.mixing / xp.sqrt(self.nu))
                 table = (self.table_z, self.table_z_slope, self.table_z_first, self.table_z_last)
                 limit = xp.exp(hermite(xp, *table, z))
             else:
                 limit = gaussian_threshold(xp, x)
-        return xp.minimum(limit / self._true_hazard(path, g), NEVER)
+        return xp.minimum(limit / self._true_hazard(path, kind), NEVER)
 
-    def _true_hazard(self, path: Any, g: Any) -> Any:
-        return self.group_hazard[g] * path.opacity if self.stress else self.group_hazard[g]
+    def _true_hazard(self, path: Any, kind: Any) -> Any:
+        return self.class_hazard[kind] * path.opacity if self.stress else self.class_hazard[kind]
 
-    def _quantile(self, xp: Any, path: Any, g: Any, log_hazard: Any) -> Any:
+    def _quantile(self, xp: Any, path: Any, kind: Any, log_hazard: Any) -> Any:
         """Phi^-1 of the conditional default probability, from the log of the cumulative hazard."""
         if self.copula == "student_t":
             table = (self.table_h, self.table_h_slope, self.table_h_first, self.table_h_last)
@@ -405,31 +389,28 @@ class PrivateCredit(System):
             x = 0.5 * (grown - 1.0 / grown) * xp.sqrt(self.nu) * path.mixing
         else:
             x = hazard_quantile(xp, log_hazard)
-        return (x - self.group_factor[g] * path.factor) / self.group_own[g]
+        return (x - self.class_factor[kind] * path.factor) / self.class_own[kind]
 
-    def loss_rate(self, xp: Any, market: Any, book: dict[str, Any], g: Any) -> Any:
+    def loss_rate(self, xp: Any, market: Any, book: dict[str, Any], g: Any, kind: Any) -> Any:
         """Loss of a default in group g over its planned exposure: what was lent of it, times LGD."""
-        rate = self._lgd(xp, market, g)
+        rate = self._lgd(xp, market, kind)
         return rate * xp.get(book["scale"], g) if self.vintages else rate
 
-    def _lgd(self, xp: Any, market: Any, g: Any) -> Any:
+    def _lgd(self, xp: Any, market: Any, kind: Any) -> Any:
         """Recovery falls with the collateral; without collateral LGD follows the default rate."""
+        lgd = self.class_lgd[kind]
         if not self.stress:
-            return self.group_lgd[g]
-        kept = (1.0 - self.group_lgd[g]) * xp.exp(-self.group_collateral[g] * market.shortfall)
-
-        def unsecured(_: Any, a: Any) -> dict[str, Any]:
-            log_rate = self.group_log_hazard[g] + market.path.log_opacity
-            log_rate = log_rate + xp.get(market.log_speed, self.group_pattern[g])
-            if self.copula == "frailty":
-                quantile = hazard_quantile(xp, log_rate)
-            else:
-                quantile = self._quantile(xp, market.path, g, log_rate)
-            return {"lgd": frye_jacobs_lgd(xp, quantile, self.group_shift[g])}
-
-        # a loop of one round or none: three normal distributions are spared where there is collateral
-        covered = xp.clip(1.0 - kept, 0.0, 1.0)
-        return xp.loop(0, self.group_unsecured[g], unsecured, lgd=covered).lgd
+            return lgd
+        collateral = self.class_collateral[kind]
+        kept = (1.0 - lgd) * xp.exp(-collateral * market.shortfall)
+        log_rate = self.class_log_hazard[kind] + market.path.log_opacity
+        log_rate = log_rate + xp.get(market.log_speed, self.class_pattern[kind])
+        if self.copula == "frailty":
+            quantile = hazard_quantile(xp, log_rate)
+        else:
+            quantile = self._quantile(xp, market.path, kind, log_rate)
+        unsecured = frye_jacobs_lgd(xp, quantile, self.class_shift[kind])
+        return xp.where(collateral == 0.0, unsecured, xp.clip(1.0 - kept, 0.0, 1.0))
 
     def _mature(
         self, xp: Any, draw: Any, window: Any, market: Any, book: dict[str, Any]
@@ -441,33 +422,46 @@ class PrivateCredit(System):
             xp.where(window < 1.5, self.refinancing[1], self.refinancing[2]),
         )
 
-        def loan(i: Any, a: Any) -> dict[str, Any]:
-            g = self.maturity_group[i]
-            _, now = self.clock(xp, market, book, g)
-            hazard = self._true_hazard(market.path, g) * now
-            more = hazard + jump * self.group_weight[g]
-            odds = self._conditional(xp, market.path, g, hazard, more)
+        def batch(k: Any, a: Any) -> dict[str, Any]:
+            g = self.batch_group[k]
+            kind = self.group_class[g]
+            now = xp.get(market.hazard, self.group_pattern[g]) - self.since(xp, book, g)
+            hazard = self._true_hazard(market.path, kind) * now
+            more = hazard + jump * self.class_weight[kind]
+            odds = self._conditional(xp, market.path, kind, hazard, more)
 
-            def fails(d: Any) -> dict[str, Any]:
-                row = self.maturity_loan[i]
-                gone = self.draws.is_gone(xp, draw, market, book, row, g)
-                lost = self.loan_exposure[row] * self.loss_rate(xp, market, book, g)
-                return {
-                    "hit": d.hit & (odds < 0.0),
-                    "drawn": d.drawn + xp.where(gone, 0.0, lost),
-                    "defaults": d.defaults + xp.where(gone, 0.0, 1.0),
-                }
+            def loan(i: Any, a: Any) -> dict[str, Any]:
+                def fails(d: Any) -> dict[str, Any]:
+                    row = self.maturity_loan[i]
+                    gone = self.draws.is_gone(xp, market, book, row, g)
+                    lost = self.loan_exposure[row] * self.loss_rate(xp, market, book, g, kind)
+                    return {
+                        "hit": d.hit & (odds < 0.0),
+                        "drawn": d.drawn + xp.where(gone, 0.0, lost),
+                        "defaults": d.defaults + xp.where(gone, 0.0, 1.0),
+                    }
 
-            # few fail: what a failure costs is computed only where one does
-            hit = draw.uniform("refinance", index=self.draws.refinancing(i)) < odds
-            d = xp.while_any(lambda d: d.hit, fails, hit=hit, drawn=a.drawn, defaults=a.defaults)
-            return {"drawn": d.drawn, "defaults": d.defaults}
+                # few fail: what a failure costs is computed only where one does
+                hit = draw.uniform("refinance", index=self.draws.refinancing(i)) < odds
+                d = xp.while_any(
+                    lambda d: d.hit, fails, hit=hit, drawn=a.drawn, defaults=a.defaults
+                )
+                return {"drawn": d.drawn, "defaults": d.defaults}
+
+            sums = xp.loop(
+                self.batch_first[k],
+                self.batch_first[k + 1],
+                loan,
+                drawn=a.drawn,
+                defaults=a.defaults,
+            )
+            return {"drawn": sums.drawn, "defaults": sums.defaults}
 
         def once(a: Any) -> dict[str, Any]:
             sums = xp.loop(
                 self.matures[market.month],
                 self.matures[market.month + 1],
-                loan,
+                batch,
                 drawn=a.drawn,
                 defaults=a.defaults,
             )
@@ -479,12 +473,12 @@ class PrivateCredit(System):
         )
         return {"drawn": after.drawn, "defaults": after.defaults}
 
-    def _conditional(self, xp: Any, path: Any, g: Any, hazard: Any, more: Any) -> Any:
+    def _conditional(self, xp: Any, path: Any, kind: Any, hazard: Any, more: Any) -> Any:
         """The chance that a survivor of ``hazard`` does not survive ``more``."""
         if self.copula == "frailty":
             return -xp.expm1(hazard - more)
         least = 1e-30
         log_before, log_after = (xp.log(xp.maximum(h, least)) for h in (hazard, more))
-        before = xp.ndtr_plain(-self._quantile(xp, path, g, log_before))
-        after = xp.ndtr_plain(-self._quantile(xp, path, g, log_after))
+        before = xp.ndtr_plain(-self._quantile(xp, path, kind, log_before))
+        after = xp.ndtr_plain(-self._quantile(xp, path, kind, log_after))
         return 1.0 - after / xp.maximum(before, 1e-30)
