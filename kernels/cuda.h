@@ -47,13 +47,70 @@ INLINE double v_max(double a, double b) { return (a > b || a != a) ? a : b; }
 INLINE int v_min(int a, int b) { return min(a, b); }
 INLINE int v_max(int a, int b) { return max(a, b); }
 
-INLINE F v_sqrt(F x) { return sqrt(x); }
 INLINE F v_abs(F x) { return fabs(x); }
 INLINE F v_floor(F x) { return floor(x); }
 INLINE F v_exp(F x) { return exp(x); }
+#if OB_DOUBLE
+INLINE F v_sqrt(F x) { return sqrt(x); }
 INLINE F v_log(F x) { return log(x); }
 INLINE F v_sin2pi(F u) { return sinpi(u + u); }
 INLINE F v_cos2pi(F u) { return cospi(u + u); }
+#else
+// In float32 every instruction counts: a normal costs a logarithm, a root and a turn. These are math.h's
+// polynomials (their errors stand there) without a branch; subnormal numbers are zero here, as everywhere
+// under -ftz=true. CUDA's own call subroutines for what cannot happen, or for the last half of an ulp.
+#ifdef __CUDA_ARCH__
+INLINE F v_sqrt(F x) {  // at most one ulp
+  F r;
+  asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+INLINE F ob_log2(F x) {
+  F r;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+#else
+INLINE F v_sqrt(F x) { return sqrtf(x); }
+INLINE F ob_log2(F x) { return log2f(x); }
+#endif
+INLINE F ob_poly(F, F c) { return c; }
+template <class... Rest>
+INLINE F ob_poly(F x, F c, Rest... rest) { return ob_poly(x, rest...) * x + c; }
+INLINE F v_log(F x) {
+  const int three_quarters = 0x3f400000, off = __float_as_int(x) - three_quarters;
+  const F f = __int_as_float((off & 0x7fffff) + three_quarters) - 1.0f;
+  const F q = ob_poly(f, -0.5f, 0x1.5555b2p-2f, -0x1.ffeceap-3f, 0x1.993ca4p-3f, -0x1.57d55p-3f, 0x1.314182p-3f,
+                      -0x1.f048d8p-4f, 0x1.c79bap-5f);
+  const F y = (F)(off >> 23) * 0x1.62e43p-1f + (f * f * q + f);
+  // positive, normal and finite in one comparison; for all others the instruction is right, and needs no branch
+  return (U)(__float_as_int(x) - 0x00800000) < 0x7f000000u ? y : ob_log2(x);
+}
+struct ob_Turn {
+  F sine, cosine;
+  int quadrant;
+};
+INLINE ob_Turn ob_turn(F u) {
+  const F f = u - ((u + 0x1.8p24f) - 0x1.8p24f);  // to even integers: between -1 and 1
+  const F quarters = f + 0x1.8p21f;               // its last bit counts quarters
+  const F r = f - (quarters - 0x1.8p21f), z = r * r;
+  const F s = ob_poly(z, 0x1.921fb6p+2f, -0x1.4abc24p+5f, 0x1.4680ap+6f, -0x1.33182ep+6f);
+  const F c = ob_poly(z, 1.0f, -0x1.3bd39cp+4f, 0x1.03b058p+6f, -0x1.4e78bep+6f);
+  return {r * s, c, __float_as_int(quarters)};
+}
+INLINE F ob_quadrant(F even, F odd, int sign) {
+  const F x = sign & 1 ? odd : even;
+  return __int_as_float(__float_as_int(x) ^ ((sign << 30) & 0x80000000));
+}
+INLINE F v_sin2pi(F u) {
+  const ob_Turn t = ob_turn(u);
+  return ob_quadrant(t.sine, t.cosine, t.quadrant);
+}
+INLINE F v_cos2pi(F u) {  // the sine, a quarter on
+  const ob_Turn t = ob_turn(u);
+  return ob_quadrant(t.sine, t.cosine, t.quadrant + 1);
+}
+#endif
 
 template <class T>
 INLINE M v_lt(T a, T b) { return a < b; }
@@ -102,6 +159,10 @@ template <class T>
 INLINE T v_get(const T* a, int n, I i, I) { return v_get(a, n, i); }
 template <class T>
 INLINE void v_set(T* a, int n, I i, T x, M active, I) { v_set(a, n, i, x, active); }
+typedef real Sum;
+INLINE Sum ob_sum(F start) { return start; }
+INLINE F ob_total(Sum sum) { return sum; }
+INLINE void ob_add(Sum& sum, F x, M, I) { sum += x; }
 #define OB_EVENTS(list, length) \
   int list[length];             \
   int list##_count = 0
@@ -111,7 +172,6 @@ INLINE void v_set(T* a, int n, I i, T x, M active, I) { v_set(a, n, i, x, active
 #define OB_EVENT(list) list[list##_at]
 #define OB_EVENT_LANE(list) 0
 #define OB_EVENT_LIVE(list) true
-#define OB_ADD(list, total, x, lane) total += x
 
 // Uniform values live in registers like all others.
 #define s_min v_min

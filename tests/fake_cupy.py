@@ -31,8 +31,15 @@ template <class T> static inline T __ldg(const T* p) { return *p; }
 static inline int __popc(unsigned x) { return __builtin_popcount(x); }
 static inline int min(int a, int b) { return a < b ? a : b; }
 static inline int max(int a, int b) { return a > b ? a : b; }
-static inline double sinpi(double x) { return sin(M_PI * x); }
-static inline double cospi(double x) { return cos(M_PI * x); }
+static inline double sinpi(double x) {
+  double r = remainder(x, 2.0);
+  if (fabs(r) > 0.5) r = copysign(1.0, r) - r;
+  return sin(M_PI * r);
+}
+static inline double cospi(double x) {
+  const double r = fabs(remainder(x, 2.0));
+  return r < 0.25 ? cos(M_PI * r) : sin(M_PI * (0.5 - r));
+}
 static inline int __float_as_int(float x) { int i; memcpy(&i, &x, 4); return i; }
 static inline float __int_as_float(int i) { float x; memcpy(&x, &i, 4); return x; }
 """

@@ -18,6 +18,7 @@ from overbuilt.kernels import backends
 from overbuilt.kernels.backends import BackendError, Output, cuda
 from overbuilt.kernels.backends.base import LaunchError, OutOfMemory
 from overbuilt.kernels.passes import optimize
+from overbuilt.kernels.probe import probe
 from overbuilt.kernels.trace import trace
 
 from .fake_cupy import Box, DeviceMemoryError, DriverErrorOfCuda, Launch, RuntimeErrorOfCuda, fake
@@ -245,3 +246,14 @@ def test_results_larger_than_page_locked_memory(
     monkeypatch.delattr(sys.modules["cupy"].cuda, "alloc_pinned_memory")
     got = kernel_of(models()[0]).run(models()[0], 9, 5, COUNT, MONTHS, False)
     assert_near(got, reference(models()[0]))
+
+
+# ---- the dialect
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_operation_of_the_dialect(make_box: Callable[..., Box], dtype: str) -> None:
+    """cuda.h as plain C++: its own logarithm and turn in float32 are as near as ``verify`` wants them."""
+    make_box()
+    found = probe("cuda", dtype)
+    assert not found.faults, "\n".join(map(str, found.faults))
+    assert not found.unjudged
+    assert {"log", "sin2pi", "cos2pi", "sqrt"} <= set(found.tried)
