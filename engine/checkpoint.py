@@ -14,7 +14,7 @@ import struct
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .run_store import sha256, write_whole
 from .statistics import Statistics
@@ -23,8 +23,8 @@ from .statistics_tables import (
     TABLES,
     columns_of,
     head_of,
+    parts_of,
     restore_statistics,
-    tables_of,
 )
 from .validate import one_line
 
@@ -34,20 +34,33 @@ _MAX_LEDGER = 1 << 20
 _NAME = re.compile(r"checkpoint-([0-9]{1,12})\.zip")
 
 
-def pack(statistics: Statistics, seconds: float) -> bytes:
-    """Statistics as bytes: a zip of a JSON head and an Arrow stream for each table."""
+def write(statistics: Statistics, seconds: float, to: IO[bytes]) -> None:
+    """Write statistics as a zip of a JSON head and an Arrow stream for each table, piece by piece.
+
+    Its entries do not say when they were written: equal statistics are equal bytes.
+    """
     import pyarrow as pa
 
-    whole = io.BytesIO()
-    with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive:
+    # threads of Arrow's own would each keep memory of their own
+    options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+    with zipfile.ZipFile(to, "w", zipfile.ZIP_STORED) as archive:
         head = head_of(statistics) | {"seconds": seconds}
-        archive.writestr("head.json", json.dumps(head))
-        for name, table in tables_of(statistics):
-            stream = io.BytesIO()
-            options = pa.ipc.IpcWriteOptions(compression="lz4")
-            with pa.ipc.new_stream(stream, table.schema, options=options) as writer:
-                writer.write_table(table)
-            archive.writestr(f"{name}.arrow", stream.getvalue())
+        archive.writestr(zipfile.ZipInfo("head.json"), json.dumps(head))
+        for part in parts_of(statistics):
+            with (
+                archive.open(
+                    zipfile.ZipInfo(f"{part.name}.arrow"), "w", force_zip64=True
+                ) as stream,
+                pa.ipc.new_stream(stream, part.schema, options=options) as writer,
+            ):
+                for batch in part.batches:
+                    writer.write_batch(batch)
+
+
+def pack(statistics: Statistics, seconds: float) -> bytes:
+    """Statistics as the bytes that ``write`` writes."""
+    whole = io.BytesIO()
+    write(statistics, seconds, whole)
     return whole.getvalue()
 
 
@@ -141,8 +154,12 @@ class Ledger:
         """Write a checkpoint, then the ledger, then drop what is older than the last two."""
         number = 1 + max((int(e["number"]) for e in self.entries), default=0)
         name = f"checkpoint-{number}.zip"
-        data = pack(statistics, seconds)
-        write_whole(self.folder / name, lambda p: Path(p).write_bytes(data))
+
+        def put(path: str) -> None:
+            with open(path, "wb") as file:
+                write(statistics, seconds, file)
+
+        write_whole(self.folder / name, put)
         entry = {
             "number": number,
             "file": name,

@@ -26,17 +26,18 @@ class ExactSum:
             if not math.isfinite(factor):
                 self.finite = False
                 return
-            over, under = factor.as_integer_ratio()
+            over, under = whole(factor)
             top *= over
-            shift += under.bit_length() - 1
-        self._add(top, shift)
+            shift += under
+        self.add_whole(top, shift)
 
     def merge(self, other: ExactSum) -> None:
         """Add another sum."""
         self.finite = self.finite and other.finite
-        self._add(other.top, other.shift)
+        self.add_whole(other.top, other.shift)
 
-    def _add(self, top: int, shift: int) -> None:
+    def add_whole(self, top: int, shift: int) -> None:
+        """Add ``top`` / 2^``shift``."""
         if shift > self.shift:
             self.top <<= shift - self.shift
             self.shift = shift
@@ -75,6 +76,12 @@ class ExactSum:
         if not slash or len(shift) > 8:
             raise ValueError(f"{text[:40]!r} is no exact sum")
         return cls(int(top, 16), int(shift, 16))
+
+
+def whole(x: float | int) -> tuple[int, int]:
+    """A finite number as a whole one over a power of two: (top, shift)."""
+    over, under = x.as_integer_ratio()
+    return over, under.bit_length() - 1
 
 
 def as_float(x: Fraction) -> float:

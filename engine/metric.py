@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .exact import ExactSum, as_float
-from .histogram import Histogram, rank_of
+from .exact import ExactSum, as_float, whole
+from .histogram import Desk, Histogram, rank_of
 
 # A block's count n, mean c, and sums S2, S3, S4 of powers about c, in the products that moments about any other
 # point are made of: name -> (which sum, power of c).
@@ -43,11 +43,21 @@ class Moments:
             wide -= centre
             square = wide * wide
             own = {"n": n, "s2": float(square.sum())}
-            own |= {"s3": float((square * wide).sum()), "s4": float((square * square).sum())}
+            wide *= square
+            square *= square
+            own |= {"s3": float(wide.sum()), "s4": float(square.sum())}
         self._known.clear()
         self.count += n
+        known = {name: whole(x) if math.isfinite(x) else None for name, x in own.items()}
+        at = whole(centre) if math.isfinite(centre) else None
         for name, (which, power) in _PRODUCTS.items():
-            self.sums[name].add(own[which], *[centre] * power)
+            first = known[which]
+            if first is None or (power and at is None):
+                self.sums[name].finite = False
+            elif at is None or not power:
+                self.sums[name].add_whole(*first)
+            else:
+                self.sums[name].add_whole(first[0] * at[0] ** power, first[1] + at[1] * power)
 
     def merge(self, other: Moments) -> None:
         """Add the blocks of another."""
@@ -114,10 +124,10 @@ class Metric:
     def count(self) -> int:
         return self.moments.count
 
-    def add(self, values: NDArray[Any], ordered: NDArray[Any]) -> None:
-        """Add a block; ``ordered`` are the same values, ascending."""
+    def add(self, values: NDArray[Any], desk: Desk | None = None) -> None:
+        """Add a block; ``desk`` as the histogram takes it."""
         self.moments.add(values)
-        self.histogram.add_sorted(ordered)
+        self.histogram.add(values, desk)
 
     def merge(self, other: Metric) -> None:
         """Add the blocks of another; tails and events are the statistics' own to merge."""

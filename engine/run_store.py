@@ -19,7 +19,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,9 +31,9 @@ from .statistics_tables import (
     DAMAGE,
     columns_of,
     head_of,
+    parts_of,
     read_table,
     restore_statistics,
-    tables_of,
 )
 from .validate import ConfigError
 
@@ -47,6 +47,8 @@ MANIFEST = "manifest.json"
 RUNNING = "running"
 UNFINISHED = (RUNNING, "stopped", "failed")
 """The states of a run that goes on with ``--resume``, and is not replaced."""
+ROWS = 1 << 17
+"""Rows of a group of Parquet, which is held in memory while it is written."""
 MAX_MANIFEST = 1 << 26
 _URL = re.compile(r"[a-z][a-z0-9+.-]*(::[a-z][a-z0-9+.-]*)*://")
 
@@ -86,9 +88,9 @@ def save(result: Result, folder: str | os.PathLike[str]) -> Path:
     put("intervals.csv", lambda p: write_csv(result.intervals(), p))
     if result.series_names:
         put("series.parquet", lambda p: pq.write_table(_series_table(result), p))
-    for name, table in tables_of(result.statistics):
-        told = _told(name, table, result, result.statistics.names)
-        put(f"{name}.parquet", partial(pq.write_table, told, compression="zstd"))
+    for part in parts_of(result.statistics):
+        told = _told(part.name, part.schema.empty_table(), result, result.statistics.names)
+        put(f"{part.name}.parquet", partial(_write_parts, told.schema, part.batches))
     for name, source in books.items():
         put(name, partial(shutil.copyfile, source))
     manifest = result.manifest() | {
@@ -126,6 +128,22 @@ def _series_table(result: Result) -> pa.Table:
     ]
     table = pa.Table.from_pandas(pd.concat(parts, ignore_index=True), preserve_index=False)
     return _told("series", table, result, result.series_names)
+
+
+def _write_parts(schema: pa.Schema, batches: Iterator[pa.RecordBatch], path: str) -> None:
+    """Parquet of a table in pieces, joined to row groups of ROWS rows or somewhat more."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        held: list[pa.RecordBatch] = []
+        for batch in batches:
+            held.append(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
+            if sum(b.num_rows for b in held) >= ROWS:
+                writer.write_table(pa.Table.from_batches(held))
+                held.clear()
+        if held:
+            writer.write_table(pa.Table.from_batches(held))
 
 
 def _told(name: str, table: pa.Table, result: Result, variables: tuple[str, ...]) -> pa.Table:

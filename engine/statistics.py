@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .histogram import Desk
 from .metric import Metric, Tails
 from .tails import Sample, Tail
 
@@ -67,6 +68,7 @@ class Statistics:
         self.sample = Sample(self.sample_size, len(self.names))
         self.counted = dict.fromkeys(self.events, 0)
         self._made: dict[str, Metric] = {}
+        self._desk: Desk | None = None
 
     def add(
         self, block: int, values: NDArray[Any], bad: NDArray[np.int32], backend: str = ""
@@ -74,8 +76,8 @@ class Statistics:
         """Add a block: values (metrics, paths), bad (paths,) the month of the first non-finite state."""
         if backend:
             self.backends[block] = backend
-        digest = hashlib.sha256(np.ascontiguousarray(values).tobytes())
-        digest.update(np.ascontiguousarray(bad).tobytes())
+        digest = hashlib.sha256(np.ascontiguousarray(values).data)
+        digest.update(np.ascontiguousarray(bad).data)
         self.hashes[block] = digest.hexdigest()
         self._made.clear()
         self.paths += values.shape[1]
@@ -87,11 +89,13 @@ class Statistics:
         if not values.shape[1]:
             return
         half = self.halves[block % 2]
+        if self._desk is None or self._desk.kind != values.dtype:
+            self._desk = Desk(values.dtype)
+        desk = self._desk
         for row, name in zip(values, self.names, strict=True):
-            ordered = np.sort(row)
-            half[name].add(row, ordered)
+            half[name].add(row, desk)
             for tail in self.tails[name]:
-                tail.add(row, numbers, ordered)
+                tail.add(row, numbers)
         for event in self.events:
             name, sign, threshold = event
             row = values[self.names.index(name)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,45 +34,84 @@ _FEW_CELLS, _CELLS_A_BYTE = 1 << 24, 64
 
 
 # ---- writing
-def tables_of(s: Statistics) -> Iterator[tuple[str, pa.Table]]:
+@dataclass(frozen=True)
+class Part:
+    """A table in pieces, each made when it is asked for: the memory of a whole one is never needed."""
+
+    name: str
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+def parts_of(s: Statistics) -> Iterator[Part]:
+    """The tables of statistics, in the order of TABLES."""
     import pyarrow as pa
 
-    pairs = [(h, n, half[n]) for h, half in enumerate(s.halves) for n in s.names]
-    sums = list(Moments().sums)
-    yield "moments", pa.table({
+    moments = _moments(s)
+    yield Part("moments", moments.schema, iter(moments.to_batches()))
+    label = pa.dictionary(pa.int32(), pa.string())
+    yield Part("histograms", pa.schema({
+        "half": pa.int8(), "metric": label, "keys": pa.int64(), "count": pa.int64(), "least": pa.float64(),
+        "most": pa.float64(),
+    }), _histograms(s))  # fmt: skip
+    schema = {"metric": label, "side": label, "path": pa.uint64(), "value": pa.float64()}
+    yield Part("tails", pa.schema(schema), _tails(s))
+    sample = pa.table({"path": s.sample.paths, **dict(zip(s.names, s.sample.values, strict=True))})
+    yield Part("sample", sample.schema, iter(sample.to_batches()))
+    del sample
+    known = sorted(s.hashes)
+    blocks = pa.table({"block": known, "sha256": [s.hashes[b] for b in known]})
+    yield Part("blocks", blocks.schema, iter(blocks.to_batches()))
+
+
+def _moments(s: Statistics) -> pa.Table:
+    import pyarrow as pa
+
+    pairs = [(h, n, half[n].moments) for h, half in enumerate(s.halves) for n in s.names]
+    return pa.table({
         "half": pa.array([h for h, _, _ in pairs], pa.int8()),
         "metric": [n for _, n, _ in pairs],
-        "count": [m.moments.count for _, _, m in pairs],
-        **{k: [m.moments.sums[k].text() for _, _, m in pairs] for k in sums},
+        "count": [m.count for _, _, m in pairs],
+        **{k: [m.sums[k].text() for _, _, m in pairs] for k in Moments().sums},
     })  # fmt: skip
-    sizes = [len(m.histogram.keys) for _, _, m in pairs]
-    yield "histograms", pa.table({
-        "half": np.repeat(np.array([h for h, _, _ in pairs], np.int8), sizes),
-        "metric": _names([n for _, n, _ in pairs], sizes),
-        **{k: np.concatenate([getattr(m.histogram, k) for _, _, m in pairs])
-           for k in ("keys", "count", "least", "most")},
-    })  # fmt: skip
-    sides = [(n, side, *tail.found()) for n in s.names for side, tail in zip(
-        ("upper", "lower"), s.tails[n], strict=True)]  # fmt: skip
-    sizes = [len(values) for _, _, values, _ in sides]
-    yield "tails", pa.table({
-        "metric": _names([n for n, _, _, _ in sides], sizes),
-        "side": _names([side for _, side, _, _ in sides], sizes),
-        "path": np.concatenate([paths for _, _, _, paths in sides]),
-        "value": np.concatenate([values for _, _, values, _ in sides]),
-    })  # fmt: skip
-    values = s.sample.values
-    yield "sample", pa.table({"path": s.sample.paths, **dict(zip(s.names, values, strict=True))})
-    blocks = sorted(s.hashes)
-    yield "blocks", pa.table({"block": blocks, "sha256": [s.hashes[b] for b in blocks]})
 
 
-def _names(names: list[str], sizes: list[int]) -> Any:
+def _histograms(s: Statistics) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
-    known = list(dict.fromkeys(names))
-    index = np.repeat(np.array([known.index(n) for n in names], np.int32), sizes)
-    return pa.DictionaryArray.from_arrays(pa.array(index), pa.array(known, pa.string()))
+    names = pa.array(s.names, pa.string())
+    for number, half in enumerate(s.halves):
+        for at, name in enumerate(s.names):
+            h = half[name].histogram
+            if size := len(h):
+                yield pa.record_batch({
+                    "half": np.full(size, number, np.int8),
+                    "metric": _label(at, size, names),
+                    **{k: getattr(h, k) for k in ("keys", "count", "least", "most")},
+                })  # fmt: skip
+
+
+def _tails(s: Statistics) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    names, sides = pa.array(s.names, pa.string()), pa.array(["upper", "lower"])
+    for at, name in enumerate(s.names):
+        for side, tail in enumerate(s.tails[name]):
+            values, paths = tail.found()
+            if size := len(values):
+                yield pa.record_batch({
+                    "metric": _label(at, size, names),
+                    "side": _label(side, size, sides),
+                    "path": paths,
+                    "value": values,
+                })  # fmt: skip
+
+
+def _label(which: int, size: int, names: pa.Array) -> pa.DictionaryArray:
+    """A column that says one of the names in every row."""
+    import pyarrow as pa
+
+    return pa.DictionaryArray.from_arrays(pa.array(np.full(size, which, np.int32)), names)
 
 
 def head_of(s: Statistics) -> dict[str, Any]:
@@ -151,6 +191,7 @@ def read_table(path: Path) -> pa.Table:
 
 def columns_of(table: pa.Table) -> dict[str, Any]:
     """A table's columns as NumPy arrays."""
+    table = table.unify_dictionaries().combine_chunks()
     return {n: table.column(n).to_numpy() for n in table.column_names}
 
 

@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .narrow import narrow
+
 Paths = NDArray[np.uint64]
+PIECES = 64
+"""As how many arrays, at most, what came since the last selection is held."""
 
 
 class Tail:
@@ -29,25 +33,23 @@ class Tail:
     def restored(cls, keep: int, sign: int, values: NDArray[np.float64], paths: Paths) -> Tail:
         """One that found these."""
         made = cls(keep, sign)
-        made._hold(sign * values, paths)
+        made._hold(sign * narrow(values), paths)
         return made
 
-    def add(self, values: NDArray[Any], paths: Paths, ordered: NDArray[Any] | None = None) -> None:
-        """Add values of ascending paths; ``ordered`` are the same values sorted, where that is at hand."""
-        x = values if self.sign > 0 else -values
-        bound = self._bound
-        if bound is None and ordered is not None and len(x) > self.keep:
-            bound = ordered[len(x) - self.keep] if self.sign > 0 else -ordered[self.keep - 1]
-            wanted = x >= bound
-        elif bound is None:
-            wanted = np.ones(len(x), bool)
+    def add(self, values: NDArray[Any], paths: Paths) -> None:
+        """Add values of ascending paths."""
+        if self._bound is None:
+            enough = len(values) > self.keep  # ties with the least of them go later, by path
+            x = self.sign * values
+            wanted = x >= _largest(x, self.keep) if enough else np.ones(len(x), bool)
         else:
-            wanted = x > bound
+            edge = self.sign * self._bound
+            wanted = values > edge if self.sign > 0 else values < edge
             if len(paths) and paths[0] < self._edge:
-                wanted |= (x == bound) & (paths < np.uint64(self._edge))
+                wanted |= (values == edge) & (paths < np.uint64(self._edge))
         at = np.flatnonzero(wanted)
         if len(at):
-            self._hold(x[at], paths[at])
+            self._hold(self.sign * values[at], paths[at])
 
     def merge(self, other: Tail) -> None:
         """Add what another tail of the same size and side kept."""
@@ -68,7 +70,8 @@ class Tail:
         self._values.append(x)
         self._paths.append(paths)
         self._held += len(x)
-        if self._held > 1.25 * self.keep:  # now and then: each time costs as much as a sort
+        # now and then, for each time costs as much as a sort; many small pieces would take more than what they hold
+        if self._held > 1.25 * self.keep or len(self._values) > PIECES:
             self._compress()
 
     def _compress(self) -> None:
@@ -76,7 +79,7 @@ class Tail:
             return
         x, paths = np.concatenate(self._values), np.concatenate(self._paths)
         if len(x) > self.keep:
-            bound = np.partition(x, len(x) - self.keep)[len(x) - self.keep]
+            bound = _largest(x, self.keep)
             over = np.flatnonzero(x > bound)
             ties = np.flatnonzero(x == bound)
             ties = ties[np.argsort(paths[ties])[: self.keep - len(over)]]
@@ -87,6 +90,23 @@ class Tail:
             self._bound = x.min()
             self._edge = int(paths[x == self._bound].max())
         self._values, self._paths, self._held = [x], [paths], len(x)
+
+
+def _largest(x: NDArray[Any], rank: int) -> Any:
+    """The value of this rank, 1 for the largest.
+
+    A sample says between which two values it lies, as in Floyd and Rivest (1975), so that few are left to select from.
+    """
+    some = np.sort(x[:: max(len(x) // 1024, 1)])
+    place = round(len(some) * (1.0 - rank / len(x)))
+    low, high = some[max(place - 48, 0)], some[min(place + 48, len(some) - 1)]
+    inside = x[(x >= low) & (x <= high)]
+    left = rank - int(np.count_nonzero(x > high))
+    if not 0 < left <= len(inside):
+        inside, left = x, rank
+    elif low == high:
+        return low
+    return np.partition(inside, len(inside) - left)[len(inside) - left]
 
 
 def mixed(paths: Paths) -> Paths:
@@ -133,7 +153,7 @@ class Sample:
             self._paths.append(paths[at])
             self._values.append(values[:, at])
             self._held += len(at)
-            if self._held > 2 * self.keep:
+            if self._held > 1.25 * self.keep or len(self._paths) > PIECES:
                 self._compress()
 
     def merge(self, other: Sample) -> None:

@@ -112,7 +112,7 @@ def histogram(values: Array, pieces: int = 3) -> Metric:
     made = Metric()
     for piece in np.array_split(values, pieces):
         if len(piece):
-            made.add(piece, np.sort(piece))
+            made.add(piece)
     return made
 
 
