@@ -55,6 +55,17 @@ class Histogram:
             self._count = self._count.astype(np.uint32)
         self._least, self._most = narrow(least), narrow(most)
 
+    @classmethod
+    def restored(cls, keys: Any, count: Any, least: Any, most: Any) -> Histogram:
+        """One that had these columns. Raises ValueError where none can have them."""
+        if not (len(keys) == len(count) == len(least) == len(most)):
+            raise ValueError("columns of different lengths")
+        if np.any(np.diff(keys) < 1) or np.any(keys < 0) or np.any(keys >= 2 * int(_ZERO)):
+            raise ValueError("bins that are none, or out of order")
+        if np.any(count < 1):
+            raise ValueError("a bin that holds nothing")
+        return cls(keys, count, least, most)
+
     @property
     def keys(self) -> NDArray[np.int64]:
         """The number of each bin, ascending."""

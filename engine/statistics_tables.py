@@ -166,7 +166,7 @@ def restore_statistics(head: dict[str, Any], read: Callable[[str], dict[str, Any
         h = histograms.get((half, name))
         s.halves[half][name] = Metric(
             Moments(int(count), sums),
-            Histogram(h["keys"], h["count"], h["least"], h["most"]) if h else Histogram(),
+            Histogram.restored(h["keys"], h["count"], h["least"], h["most"]) if h else Histogram(),
         )
     tails = _groups(read("tails"), ("metric", "side"))
     for name in s.names:

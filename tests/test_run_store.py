@@ -11,10 +11,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import overbuilt
 from overbuilt import ConfigError, Result, System, output
+from overbuilt.engine import run_store
+from overbuilt.engine.checkpoint import pack
 from overbuilt.engine.run_store import MANIFEST, is_run, load_run, read_manifest, sha256
 
 EVENTS = ["private_credit.loss > 3", "private_credit.defaults <= 1"]
@@ -67,6 +70,18 @@ def test_saved_again_it_gives_the_same_files(stored: Path, tmp_path: Path) -> No
     for name in names:
         if name != MANIFEST:
             assert sha256(copy / name) == sha256(stored / name), name
+
+
+def test_tables_of_many_row_groups_are_read_as_of_one(
+    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load_run(stored)
+    monkeypatch.setattr(run_store, "ROWS", 100)
+    again = load_run(whole.save(tmp_path / "cut"))
+    with pq.ParquetFile(tmp_path / "cut" / "histograms.parquet") as file:
+        assert file.num_row_groups > 1
+    assert repr(again.metrics) == repr(whole.metrics)
+    assert pack(again.statistics, 0.0) == pack(whole.statistics, 0.0)
 
 
 def test_its_scenario_gives_the_same_paths(result: Result, stored: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import random
+import struct
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -22,8 +23,10 @@ from numpy.typing import NDArray
 import overbuilt
 from overbuilt import DT, Result, System, output
 from overbuilt.engine.exact import ExactSum
+from overbuilt.engine.histogram import Histogram
 from overbuilt.engine.metric import Metric
 from overbuilt.engine.statistics import BLOCK, Statistics
+from overbuilt.engine.tails import PIECES
 from overbuilt.kernels import backends
 
 Array = NDArray[Any]
@@ -191,6 +194,84 @@ def test_atoms_are_exact(atoms: Array, dtype: str) -> None:
         assert made.expected_shortfall(float(level)) == pytest.approx(want, rel=1e-12)
 
 
+def bins(values: Array) -> list[tuple[int, int, float, float]]:
+    """Key, count, least and greatest value of each bin, one value at a time."""
+    found: dict[int, list[float]] = {}
+    for value in values.tolist():
+        (bits,) = struct.unpack("<i", struct.pack("<f", value + 0.0))
+        key = (bits if bits >= 0 else -(2**31) - bits) // 2**12 + 2**19
+        found.setdefault(key, []).append(value + 0.0)
+    return [(k, len(v), min(v), max(v)) for k, v in sorted(found.items())]
+
+
+def columns(h: Histogram) -> list[tuple[int, int, float, float]]:
+    return list(zip(*(c.tolist() for c in (h.keys, h.count, h.least, h.most)), strict=True))
+
+
+WIDE: dict[str, Callable[[np.random.Generator, int], Array]] = {
+    "two_of_one_bin": lambda rng, n: rng.choice([1.0, 1.0001], n),
+    "two_signs": lambda rng, n: rng.choice([-3.0, 3.0], n),
+    "zeros_and_tiny": lambda rng, n: rng.choice([0.0, -0.0, 1e-30, 1e-12, 2.0, 2.5, 7e4], n),
+    "denormal": lambda rng, n: rng.choice([0.0, 1e-45, 1e-42, 5.0, 6.0], n),
+    "whole_numbers": lambda rng, n: np.floor(rng.exponential(2.0, n)),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("law", [*LAWS, *WIDE])
+def test_bins_are_those_of_one_value_at_a_time(law: str, dtype: str) -> None:
+    """However the values are cut into blocks and merged, and in memory as narrow as they may be."""
+    rng = np.random.default_rng(3)
+    values = (LAWS | WIDE)[law](rng, 9000).astype(dtype)
+    want = bins(values)
+    assert columns(histogram(values, 1).histogram) == want
+    assert columns(histogram(values, 5).histogram) == want
+    few = histogram(values[:7], 1)
+    few.merge(histogram(values[7:], 3))
+    assert columns(few.histogram) == want
+    copy = few.histogram.copy()
+    copy.add(values)
+    assert columns(few.histogram) == want
+    h = few.histogram
+    again = Histogram.restored(h.keys, h.count, h.least, h.most)
+    assert columns(again) == want
+    if dtype == "float32":
+        for made in (h, again):
+            assert [c.itemsize for c in (made._keys, made._count, made._least, made._most)] == [
+                4
+            ] * 4
+
+
+def test_a_bin_may_hold_more_than_four_billion() -> None:
+    h = Histogram([1 << 19], [(1 << 32) - 2], [0.0], [0.0])
+    h.add(np.zeros(1))
+    h.add(np.zeros(3))
+    h.merge(Histogram([1 << 19], [1 << 40], [0.0], [0.0]))
+    assert columns(h) == [(1 << 19, (1 << 40) + (1 << 32) + 2, 0.0, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("keys", "count"),
+    [([5, 5], [1, 1]), ([6, 5], [1, 1]), ([-1, 5], [1, 1]), ([5, 1 << 32], [1, 1]), ([5, 6], [1, 0]),
+     ([5, 6], [1, -1]), ([5], [1, 1])],
+)  # fmt: skip
+def test_bins_that_cannot_be_are_refused(keys: list[int], count: list[int]) -> None:
+    ends = np.zeros(2)
+    with pytest.raises(ValueError, match=r"bin|columns"):
+        Histogram.restored(np.array(keys), np.array(count), ends, ends)
+
+
+def test_tails_and_sample_are_held_in_few_pieces() -> None:
+    """A block that adds a path or two to each takes the room of these, however many blocks there are."""
+    statistics = Statistics(("x",), tail=1000, sample_size=1000)
+    rng = np.random.default_rng(2)
+    for number in range(600):
+        statistics.add(number, rng.normal(size=(1, 30)).astype(np.float32), np.zeros(30, np.int32))
+        for kept in (*statistics.tails["x"], statistics.sample):
+            assert len(kept._paths) <= PIECES + 1
+            assert kept._held <= 1250 + 30
+
+
 def test_shortfall_by_hand() -> None:
     """90 losses of 0, 7 of 10 and 3 of 100: the worst 5 are 100, 100, 100, 10, 10."""
     made = histogram(np.repeat([0.0, 10.0, 100.0], [90, 7, 3]))
@@ -266,6 +347,7 @@ def told(statistics: Statistics) -> str:
             statistics.sample.paths.tobytes(),
             statistics.sample.values.tobytes(),
             statistics.counted,
+            [columns(m.histogram) for half in statistics.halves for m in half.values()],
             [
                 sum_.text()
                 for half in statistics.halves
