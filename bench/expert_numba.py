@@ -31,13 +31,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 from trio_spec import (
-    COSINE_COEFFICIENTS,
     LOGIT_PHI_COEFFICIENTS,
     LOGIT_PHI_LIMIT,
     PROBIT_CENTRE,
     PROBIT_COEFFICIENTS,
     PROBIT_SCALE,
-    SINE_COEFFICIENTS,
     TRIO,
     exposures,
 )
@@ -53,6 +51,7 @@ def build(algorithm: str) -> Callable[[int, int], NDArray[np.float32]]:
     if algorithm not in ALGORITHMS:
         raise ValueError(f"unknown algorithm {algorithm!r}")
     from numba import int64, njit, prange, uint64
+    from numba_math import GOLDEN, log_, mix, normals
 
     options = {"fastmath": True, "error_model": "numpy", "nogil": True}
     s = TRIO
@@ -60,7 +59,7 @@ def build(algorithm: str) -> Callable[[int, int], NDArray[np.float32]]:
     u32, i32, u64 = np.uint32, np.int32, np.uint64
 
     months, loans, block, gaps = s.months, s.loans, BLOCK, GAPS
-    golden, mul1, mul2 = u64(0x9E3779B97F4A7C15), u64(0xBF58476D1CE4E5B9), u64(0x94D049BB133111EB)
+    golden = u64(GOLDEN)
     scale32 = f(4294967040.0)
     chol = s.cholesky()
     l10, l11 = f(chol[1, 0]), f(chol[1, 1])
@@ -84,15 +83,6 @@ def build(algorithm: str) -> Callable[[int, int], NDArray[np.float32]]:
     limit = f(LOGIT_PHI_LIMIT)
     a0, a1, a2, a3, a4, a5, a6, a7, a8 = (f(c) for c in PROBIT_COEFFICIENTS)
     b0, b1, b2, b3, b4, b5, b6, b7, b8 = (f(c) for c in LOGIT_PHI_COEFFICIENTS)
-    s0, s1, s2, s3, s4 = (f(c) for c in SINE_COEFFICIENTS)
-    c0, c1, c2, c3, c4, c5 = (f(c) for c in COSINE_COEFFICIENTS)
-
-    @njit(**options)
-    def mix(z):
-        """SplitMix64 finaliser."""
-        z = (z ^ (z >> u64(30))) * mul1
-        z = (z ^ (z >> u64(27))) * mul2
-        return z ^ (z >> u64(31))
 
     @njit(**options)
     def fill(words, n, state):
@@ -100,23 +90,6 @@ def build(algorithm: str) -> Callable[[int, int], NDArray[np.float32]]:
         for i in range(n):
             words[i] = mix(state + u64(i) * golden)
         return state + u64(n) * golden
-
-    @njit(**options)
-    def log_(x):
-        """Natural logarithm of a positive normal float32, within 1 ulp or so."""
-        i = f(x).view(i32)
-        e = i32(i - i32(0x3F2AAAAB)) >> i32(23)
-        d = i32(i - i32(e << i32(23))).view(f) - f(1)
-        q = d * d
-        r = f(-0.130310059) * q + f(-0.121483512)
-        t = f(0.140869141) * q + f(0.139814854)
-        r = r * q + f(-0.166846126)
-        t = t * q + f(0.200120345)
-        r = r * q + f(-0.249996200)
-        r = t * d + r
-        r = r * d + f(0.333331972)
-        r = r * d + f(-0.5)
-        return f(e) * f(0.693147182) + (r * q + d)
 
     @njit(**options)
     def exp_(x):
@@ -130,18 +103,6 @@ def build(algorithm: str) -> Callable[[int, int], NDArray[np.float32]]:
         r = r * d + f(0.693147207)
         r = r * d + f(1.0)
         return r * i32(i32(k + i32(127)) << i32(23)).view(f)
-
-    @njit(**options)
-    def normals(a, b):
-        """Box-Muller: the angle within half a turn, the other half by the radius's sign bit."""
-        u = f(u32(a)) * f(2.3283064e-10) + f(1.1641532e-10)
-        radius = f(math.sqrt(f(-2) * log_(u)))
-        radius = i32(radius.view(i32) | i32(i32(b) << i32(31))).view(f)
-        v = f(i32(b)) * f(4.656612873e-10)
-        w = v * v
-        sine = (((s4 * w + s3) * w + s2) * w + s1) * w + s0
-        cosine = ((((c5 * w + c4) * w + c3) * w + c2) * w + c1) * w + c0
-        return radius * cosine, radius * sine * v
 
     @njit(**options)
     def logit_probability(hazard, shift):

@@ -1,0 +1,63 @@
+"""The whole economy, ``base``: twelve systems, 417 loans, sixty months.
+
+Nobody has written these systems by hand in another library, so the peers are the engine's own other backends.
+"""
+
+from __future__ import annotations
+
+from contest import Contender, Say, agrees, contest
+from table import Column
+
+from . import Found
+
+TITLE = "base: the whole economy, 60 months"
+COLUMNS = (
+    Column("backend", "backend"),
+    Column("dtype", "dtype"),
+    Column("threads", "threads"),
+    Column("compile_s", "compile", "seconds"),
+    Column("paths", "paths", "whole"),
+    Column("best_s", "best", "seconds"),
+    Column("median_s", "median", "seconds"),
+    Column("per_s", "paths/s", "count"),
+    Column("native_over_it", "over it", "ratio"),
+    Column("vector", "vector ops", "whole"),
+    Column("of_limit", "of limit", "percent"),
+    Column("agrees", "agrees", "yes"),
+)
+OURS = (
+    ("native", "float32", "all", 131_072, 32),
+    ("native", "float32", "1", 65_536, 16),
+    ("native", "float64", "all", 65_536, 16),
+    ("jax", "float32", "all", 8_192, 4),
+    ("numpy", "float64", "1", 512, 8),
+)
+"""Backend, dtype, threads, paths of a timed call, and how many times fewer in a quick run."""
+
+
+def run(quick: bool, say: Say) -> Found:
+    """A row for each backend and dtype; the mean loss of private credit is compared."""
+    import instructions
+
+    cores = instructions.cores()
+    contenders = []
+    for backend, dtype, threads, paths, fewer in OURS:
+        if quick and backend == "jax":  # it compiles for a quarter of a minute
+            continue
+        row = {"backend": backend, "dtype": dtype, "threads": threads}
+        environment = (("OVERBUILT_THREADS", threads),) if threads != "all" else ()
+        count = paths // fewer if quick else paths
+        arguments = ("base", (), backend, dtype)
+        process = f"our {backend}"
+        contenders.append(Contender(process, "ours", arguments, count, row, environment))
+    rows, skipped = contest(contenders, 1 if quick else 4, say)
+    peak = instructions.peak(cores)
+    with instructions.Counter() as counter:
+        for row in rows:
+            if row["backend"] == "native":
+                say(f"counting instructions, {row['dtype']}")
+                counter.add_fraction(row, peak, "base", (), row["dtype"])
+    for row in rows:
+        row["native_over_it"] = rows[0]["per_s"] / row["per_s"]
+        row["agrees"] = agrees(row, rows[0])
+    return Found(rows, skipped, ["Instructions: those of whole vectors that compute, of a path."])

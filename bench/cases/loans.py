@@ -1,0 +1,78 @@
+"""What loans cost: ``base`` with 10 to 100,000 loans, by both methods, on one thread of native.
+
+The books are the shipped one's: each loan split in equal ones, or some of them for all. The rest of the economy
+runs too.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from contest import Contender, Say, agrees, contest
+from table import Column
+
+from . import Found
+
+TITLE = "loans: base with 10 to 100,000 loans, native, one thread"
+COLUMNS = (
+    Column("method", "method"),
+    Column("loans", "loans", "whole"),
+    Column("compile_s", "compile", "seconds"),
+    Column("paths", "paths", "whole"),
+    Column("best_s", "best", "seconds"),
+    Column("median_s", "median", "seconds"),
+    Column("per_s", "paths/s", "count"),
+    Column("over_fewer", "time over a tenth's", "ratio"),
+    Column("of_limit", "of limit", "percent"),
+    Column("agrees", "agrees", "yes"),
+)
+LOANS = {10: 16_384, 100: 16_384, 1_000: 16_384, 10_000: 4_096, 100_000: 512}
+"""How many, and the paths of a timed call."""
+COUNTED = (100, 1_000, 100_000)
+"""Where instructions are counted: each takes a compilation."""
+METHODS = ("order", "each")
+
+
+def run(quick: bool, say: Say) -> Found:
+    """Rows by method and number; both methods of a book should give the same mean loss."""
+    import instructions
+    from ours import split_book
+
+    wanted = {n: max(512, p // 8) for n, p in LOANS.items() if n <= 1_000} if quick else LOANS
+    with tempfile.TemporaryDirectory() as folder:
+        books = {n: str(split_book(Path(folder), n)) for n in wanted}
+        rows, skipped = contest(
+            [
+                Contender(
+                    "our native",
+                    "ours",
+                    ("base", _options(method, books[n]), "native"),
+                    wanted[n],
+                    {"method": method, "loans": n, "algorithm": f"{method} {n}"},
+                    (("OVERBUILT_THREADS", "1"),),
+                )
+                for method in METHODS
+                for n in wanted
+            ],
+            1 if quick else 3,
+            say,
+        )
+        peak = instructions.peak(1)
+        with instructions.Counter() as counter:
+            for row in rows:
+                if row["loans"] not in COUNTED or quick and row["loans"] > 100:
+                    continue
+                say(f"counting instructions, {row['method']}, {row['loans']:,} loans")
+                options = _options(row["method"], books[row["loans"]])
+                counter.add_fraction(row, peak, "base", options, paths=min(512, row["paths"]))
+    for row in rows:
+        same = {r["loans"]: r for r in rows if r["method"] == row["method"]}
+        if row["loans"] // 10 in same:
+            row["over_fewer"] = same[row["loans"] // 10]["per_s"] / row["per_s"]
+        row["agrees"] = all(agrees(row, r) for r in rows if r["loans"] == row["loans"])
+    return Found(rows, skipped)
+
+
+def _options(method: str, book: str) -> tuple[tuple[str, str], ...]:
+    return (("private_credit.method", method), ("private_credit.book", book))
