@@ -7,9 +7,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+_began = time.time()  # before any module of the package is read: see engine/process.py
 
 if TYPE_CHECKING:
     from .engine.attribution import attribute

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from typing import Any
 
 import click
 
-from . import __version__
+from . import __version__, _began
+from .engine import process
 from .engine.commands import (
     attribution,
     check,
@@ -30,6 +33,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 class _Commands(click.Group):
     """Commands in the order in which they were added, not by letter."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The command line itself, as its script calls it; other code that runs a command has ``main``."""
+        process.began = _began
+        gc.set_threshold(100_000)  # most objects of a command live as long as it does
+        return super().__call__(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)

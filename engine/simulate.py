@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from ..kernels import backends
 from ..kernels.backends.base import BackendError, Kernel, LaunchError, Output
-from ..kernels.passes import optimize
 from ..kernels.program import Program
-from ..kernels.trace import trace
 from .arguments import check_asked, check_cluster, check_model, check_run
 from .limits import events_of, limits_of
 from .log import Observer, silent, telling
 from .path_ranges import Range, check_range
+from .program_cache import optimized
 from .quarantine import QUARANTINE, BadPaths, named
 from .remote import RemoteError, publish, working_folder
 from .result import Result
@@ -91,7 +90,7 @@ def plan(
         if not found.works:
             raise BackendError(f"backend {backend} cannot be used: {found.why}")
     start = time.perf_counter()
-    program = optimize(trace(economy, dtype == "float64"))
+    program = optimized(economy, dtype == "float64")
     traced = time.perf_counter()
     kernel = backends.compile(backend, economy, program, dtype)
     seconds = {"trace": traced - start, "compile": time.perf_counter() - traced}

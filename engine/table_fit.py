@@ -143,14 +143,21 @@ def _keys(kinds: list[str]) -> int:
 
 
 def _lines(cell: Any) -> list[str]:
+    if isinstance(cell, str) and "[" not in cell and ":" not in cell:
+        return cell.split("\n")  # no markup in it, which is slow to read
     text = cell if isinstance(cell, Text) else Text.from_markup(str(cell))
     return text.plain.split("\n")
+
+
+def _size(line: str) -> int:
+    """The characters that a line takes on a screen."""
+    return len(line) if line.isascii() and line.isprintable() else Text(line).cell_len
 
 
 def _natural(column: Column) -> int:
     """The characters that a column takes where there is room."""
     cells = [line for cell in [column.header, *column._cells] for line in _lines(cell)]
-    size = max((Text(line).cell_len for line in cells), default=0)
+    size = max(map(_size, cells), default=0)
     if column.width is not None:
         return column.width
     size = max(size, column.min_width or 0)

@@ -100,7 +100,12 @@ def has(name: str) -> bool:
     return _trusted(folder() / name)
 
 
-def debug_text(label: str, program: str, text: str) -> str:
+def discard(name: str) -> None:
+    """Let the file be made again: what is in it is damaged."""
+    (folder() / name).unlink(missing_ok=True)
+
+
+def debug_text(label: str, program: object, text: str) -> str:
     """The text to compile. With OVERBUILT_KERNEL_DEBUG=FOLDER: print the program to standard error, keep
     the text in FOLDER, and take an edited copy in place of the generated one.
 
@@ -114,7 +119,7 @@ def debug_text(label: str, program: str, text: str) -> str:
         return _kept_text(Path(where), label, program, text)
 
 
-def _kept_text(place: Path, label: str, program: str, text: str) -> str:
+def _kept_text(place: Path, label: str, program: object, text: str) -> str:
     place.mkdir(parents=True, exist_ok=True)
     print(f"---- overbuilt kernel {label}\n{program}", file=sys.stderr)
     head = f"// generated {key(text)}; edit below and run again: this file is compiled while the model is unchanged\n"

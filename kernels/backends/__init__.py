@@ -42,17 +42,11 @@ def choose() -> tuple[str, list[Status]]:
 
 
 def _accelerated_jax() -> Status:
-    from importlib.metadata import distributions
+    from importlib.util import find_spec
 
-    plugins = [
-        name
-        for d in distributions()
-        if (name := (d.metadata["Name"] or "").lower()).startswith(
-            ("jax-cuda", "jax-rocm", "jax-metal")
-        )
-        or name == "libtpu"
-    ]
-    if not plugins:
+    # JAX finds its plugins in the package that they share; that for TPUs is its own
+    plugins = find_spec("jax_plugins") or find_spec("libtpu")
+    if plugins is None:
         return Status("jax", False, "JAX has no accelerator plugin installed")
     found = jax.status()
     if found.works and found.detail["platform"] == "cpu":

@@ -121,7 +121,7 @@ def shared_library(program: Program, dtype: str) -> tuple[Path, bool]:
     It may be called from several threads at once. Raises BackendError where it cannot be compiled.
     """
     found, flags = _needed(), _flags()
-    text = cache.debug_text(f"native-{dtype}", str(program), emit(program))
+    text = cache.debug_text(f"native-{dtype}", program, emit(program))
     full = source(text, "native", dtype == "float64")
     return cache.fetch(_file_name(full), lambda to: _compile(found, flags, full, to))
 
