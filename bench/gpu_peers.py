@@ -84,17 +84,22 @@ def on_gpu(jax: Any) -> None:
 
 
 # ---- trio
-def trio() -> dict[str, Callable[[int], Call]]:
+Peers = dict[str, Callable[[int], Call]]
+
+
+def trio() -> Peers:
     """Peers of the trio workload: ``make(paths)``."""
-    found: dict[str, Callable[[int], Call]] = {
+    return {
         "CuPy elementwise, once": lambda paths: cupy_trio(paths, curand=False),
         "cuRAND + CuPy, once": lambda paths: cupy_trio(paths, curand=True),
+        "numba.cuda, order": numba_trio,
     }
-    for algorithm in ("once", "order", "monthly"):
-        for name in ("threefry2x32", "rbg"):
-            found[f"JAX {name}, {algorithm}"] = partial(jax_trio, algorithm, name)
-    found["numba.cuda, order"] = numba_trio
-    return found
+
+
+def trio_jax() -> Peers:
+    """JAX by algorithm and generator."""
+    pairs = [(a, g) for a in ("once", "order") for g in ("threefry2x32", "rbg")]
+    return {f"JAX {g}, {a}": partial(jax_trio, a, g) for a, g in [*pairs, ("monthly", "rbg")]}
 
 
 def jax_trio(algorithm: str, generator: str, paths: int) -> Call:

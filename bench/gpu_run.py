@@ -71,6 +71,7 @@ def steps(work: Path) -> list[Step]:
         Step("warm: compile all kernels", python("gpu_check.py", "warm"), 150),
         Step("check small", python("gpu_check.py", "probe", "shapes", "pieces", "memory"), 60),
         Step("suite: base, rng, trio", python("gpu_suite.py", "base", "rng", "trio", "loans"), 120),
+        Step("suite: JAX", python("gpu_suite.py", "trio_jax"), 90, "jax"),
         Step("check: all backends agree", python("gpu_check.py", "agree"), 90),
         Step("run, to be replayed", overbuilt("run", "base", "--paths", "200000", "--backend", "cuda", "--out", run), 40, "click"),
         Step("replay on the CPU", overbuilt("verify", run, "--paths", "50"), 60, "click"),

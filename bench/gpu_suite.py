@@ -1,6 +1,6 @@
 """The GPU suite: what the engine and its peers need for the same work, by turns, warm, on one GPU.
 
-Usage: ``python bench/gpu_suite.py [rng trio base loans whole sweep]``
+Usage: ``python bench/gpu_suite.py [rng trio trio_jax base loans whole sweep]``
 
 Kernels are timed by CUDA events, JAX by the clock, as it has streams of its own: a call of it takes milliseconds at
 least. A contestant that is not here, or fails, is a row that says so. gpu_run adds what share of the GPU's issue limit
@@ -125,9 +125,22 @@ def rng() -> None:
 
 
 def trio() -> None:
+    _trio(gpu_peers.trio())
+
+
+def trio_jax() -> None:
+    """A case of its own: JAX takes long to compile."""
+    _trio(gpu_peers.trio_jax())
+
+
+def _trio(peers: dict[str, Callable[[int], Callable[[int], float]]]) -> None:
     paths, fewer = 1 << 20, 1 << 17
-    rivals = [Contestant(n, partial(make, fewer), float(fewer), {"paths": fewer}) for n, make in gpu_peers.trio().items()]  # fmt: skip
-    contest("trio", "paths", [ours("trio", paths, float(paths)), from_start_to_end("trio", paths, float(paths)), *rivals])  # fmt: skip
+    rivals = [
+        Contestant(n, partial(make, fewer), float(fewer), {"paths": fewer})
+        for n, make in peers.items()
+    ]
+    engine = [ours("trio", paths, float(paths)), from_start_to_end("trio", paths, float(paths))]
+    contest("trio", "paths", [*engine, *rivals])
 
 
 def base() -> None:
@@ -166,7 +179,7 @@ def sweep() -> None:
     )  # fmt: skip
 
 
-CASES = {f.__name__: f for f in (rng, trio, base, loans, whole, sweep)}
+CASES = {f.__name__: f for f in (rng, trio, trio_jax, base, loans, whole, sweep)}
 
 if __name__ == "__main__":
     sys.exit(gpu_rows.each(CASES, sys.argv[1:], "case"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,15 +132,25 @@ class Box:
     current: list[Stream] = field(default_factory=list)
     loaded: list[int] = field(default_factory=list)
     kept: list[Any] = field(default_factory=list)
+    limit: int = 0
+    """Bytes of the largest array that there is room for; 0: any."""
     before_launch: Callable[[Launch], object] = lambda launch: None
 
     def do(self, action: Callable[[], object]) -> None:
-        self.current[-1].queue.append(action)
+        if self.current:
+            self.current[-1].queue.append(action)
+        else:
+            action()
 
     def keep(self, array: Any) -> Any:
+        if self.limit and array.nbytes > self.limit:
+            raise DeviceMemoryError("Out of memory")
         made = array.view(DeviceArray)
         self.kept.append(made)  # a pointer to it may be queued
         return made
+
+    def set_limit(self, size: int) -> None:
+        self.limit = size
 
     def asnumpy(self, array: Any) -> Any:
         self.current[-1].synchronize()
@@ -176,6 +187,16 @@ class Device:
 
     def __exit__(self, *error: object) -> None:
         self.box.device = self._before.pop()
+
+
+class Event:
+    """The time when the host came by, unlike CuPy's: what was queued before it is not done yet."""
+
+    def record(self) -> None:
+        self.at = time.perf_counter()
+
+    def synchronize(self) -> None:
+        self.at = time.perf_counter()
 
 
 class Kernel:
@@ -227,10 +248,15 @@ def fake(box: Box) -> ModuleType:
     made.__version__, made.RawModule = "0", box.module
     made.asarray = lambda a: box.keep(np.array(a, order="C"))
     made.asnumpy = box.asnumpy
+    made.get_default_memory_pool = lambda: SimpleNamespace(
+        used_bytes=lambda: 0, free_all_blocks=box.kept.clear, set_limit=box.set_limit
+    )
     # a byte that no result is made of, so that one which is not written is seen
     made.empty = lambda shape, dtype: box.keep(np.full(shape, -7, dtype))
     made.cuda = SimpleNamespace(
         Device=lambda number=0: Device(box, number),
+        Event=Event,
+        get_elapsed_time=lambda start, end: 1e3 * (end.at - start.at),
         Stream=lambda non_blocking: Stream(box, box.device),
         alloc_pinned_memory=lambda size: bytearray(b"\xf9" * size),
         memory=SimpleNamespace(OutOfMemoryError=DeviceMemoryError),
