@@ -249,22 +249,22 @@ def disassembled(cubin: bytes) -> dict[str, Any]:
 
 
 # ---- the report
-def text_of(kernel: str, dtype: str) -> str:
-    """The CUDA text of one of ``KERNELS``."""
-    from gpu_models import model
-
+def cuda_text(economy: Any, dtype: str) -> str:
+    """The whole CUDA text of a model."""
     from overbuilt.kernels.emit import emit, source
     from overbuilt.kernels.passes import optimize
     from overbuilt.kernels.trace import trace
 
     double = dtype == "float64"
-    return source(emit(optimize(trace(model(*KERNELS[kernel]), double))), "cuda", double)
+    return source(emit(optimize(trace(economy, double))), "cuda", double)
 
 
 def compiled(
     kernel: str, arch: str, dtype: str, shape: tuple[int, int] = (128, 0), chosen: str | None = None
 ) -> tuple[bytes, dict[str, Any]]:
     """A kernel's cubin and its row; ``shape`` is threads a block and blocks a multiprocessor (0: free)."""
+    from gpu_models import model
+
     from overbuilt.kernels.backends.cuda import flags
 
     found = compiler(chosen)
@@ -277,7 +277,7 @@ def compiled(
         "threads": shape[0],
         "residents": shape[1],
     }
-    text = text_of(kernel, dtype)
+    text = cuda_text(model(*KERNELS[kernel]), dtype)
     start = time.perf_counter()
     cubin, log = found[1](text, arch, flags(*shape))
     seconds = time.perf_counter() - start

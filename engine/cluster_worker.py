@@ -7,6 +7,7 @@ These functions are all that a client calls. They take and give plain values: te
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import tempfile
@@ -20,6 +21,7 @@ import numpy as np
 
 from .. import __version__ as __version__
 from ..kernels.backends.base import BackendError
+from ..kernels.backends.cuda import DEVICES_VARIABLE
 from ..kernels.symbol import TraceError
 from .checkpoint import pack
 from .log import silent
@@ -97,6 +99,7 @@ def prepare(key: str, asked: str, books: dict[str, bytes]) -> Answer:
 
 def _prepare(asked: str, books: dict[str, bytes]) -> _Prepared:
     a = json.loads(asked)
+    os.environ.setdefault(DEVICES_VARIABLE, "0")  # a worker's own GPU; the others have workers too
     with tempfile.TemporaryDirectory(prefix="overbuilt-") as place:
         for name, data in books.items():
             (Path(place) / Path(name).name).write_bytes(zlib.decompress(data))
