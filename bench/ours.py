@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overbuilt import Economy, System, load, output, setting
+from overbuilt.engine.locate import CONFIGS
 from overbuilt.engine.simulate import Plan, plan
 
 MONTHS, DRAWS = 64, 32
@@ -70,32 +72,30 @@ def build(
     return simulate
 
 
-def split_book(folder: Path, loans: int) -> Path:
-    """The shipped book with another number of loans, and the same exposure in all.
+def with_loans(loans: int, folder: Path) -> dict[str, str]:
+    """Overrides that give a scenario a book of so many loans and none to come; the book is written to the folder.
 
-    Loans whose loss another system computes stay as they are; of the others each is split in equal ones, or every
-    so many-th stands for those left out.
+    Each of the shipped book's loans is split in equal ones, or every so many-th stands for all, so the exposure
+    stays. Loans backed by GPUs stay outside the book.
     """
-    import csv
-
-    from overbuilt.engine.locate import CONFIGS
-
-    with (CONFIGS / "book.csv").open(newline="", encoding="utf-8") as file:
-        shipped = list(csv.DictReader(file))
-    fixed = [r for r in shipped if r["loss_computed_by"] != "private_credit"]
-    free = [r for r in shipped if r["loss_computed_by"] == "private_credit"]
-    wanted = loans - len(fixed)
-    if wanted < 1:
-        raise ValueError(f"{len(fixed)} loans stay as they are, so a book has more than {loans}")
-    chosen = [free[k * len(free) // wanted] for k in range(wanted)]
-    whole = sum(float(r["exposure_usd_bn"]) for r in free)
-    scale = whole / sum(float(r["exposure_usd_bn"]) for r in chosen)
-    target = folder / f"book_{loans}.csv"
-    with target.open("w", newline="", encoding="utf-8") as file:
+    shipped = [r for r in _rows("book.csv") if r["loss_computed_by"] == "private_credit"]
+    chosen = [shipped[k * len(shipped) // loans] for k in range(loans)]
+    scale = sum(map(_exposure, shipped)) / sum(map(_exposure, chosen))
+    book = folder / f"book_{loans}.csv"
+    with book.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(shipped[0]))
         writer.writeheader()
-        writer.writerows(fixed)
         for k, r in enumerate(chosen):
-            exposure = scale * float(r["exposure_usd_bn"])
-            writer.writerow(r | {"loan": f"{r['loan']}-{k}", "exposure_usd_bn": exposure})
-    return target
+            own = {"loan": f"{r['loan']}-{k}", "exposure_usd_bn": str(scale * _exposure(r))}
+            writer.writerow(r | own)
+    outside = {f"gpu_loans.loan.{r['name']}.in_book": "none" for r in _rows("gpu_loans.csv")}
+    return {"private_credit.book": str(book), "private_credit.new_book": ""} | outside
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with (CONFIGS / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _exposure(row: dict[str, str]) -> float:
+    return float(row["exposure_usd_bn"])
