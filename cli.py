@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 from typing import Any
@@ -38,6 +39,7 @@ class _Commands(click.Group):
         """The command line itself, as its script calls it; other code that runs a command has ``main``."""
         process.began = _began
         gc.set_threshold(100_000)  # most objects of a command live as long as it does
+        atexit.register(gc.freeze)  # nor is there a use in a last search for cycles
         return super().__call__(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
