@@ -21,6 +21,7 @@ import numpy as np
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
+PATIENCE = 600  # seconds for a call, a compilation with it
 CACHES = ("OVERBUILT_CACHE", "TORCHINDUCTOR_CACHE_DIR", "NUMBA_CACHE_DIR", "WARP_CACHE_PATH")
 
 
@@ -62,6 +63,9 @@ class Worker:
         """What the function returns there; Missing or RuntimeError where it raised."""
         try:
             self.pipe.send((module, function, arguments))
+            if not self.pipe.poll(PATIENCE):
+                self.process.kill()
+                raise RuntimeError(f"no answer within {PATIENCE} seconds")
             kind, value = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join(5)

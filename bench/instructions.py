@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contest import Worker
+from contest import Missing, Worker
 from counting_cxx import CLASSES
 
 HERE = Path(__file__).resolve().parent
@@ -108,13 +108,24 @@ def cores() -> int:
 
 
 class Counter:
-    """Counts instructions of native kernels, in a process whose compiler counts; one for several kernels."""
+    """Counts instructions of native kernels, in a process whose compiler counts; one for several kernels.
 
-    def __init__(self) -> None:
+    ``peak`` is that of so many threads, measured now. ``trouble`` has a line for each kernel that could not be
+    counted, as on another processor.
+    """
+
+    def __init__(self, threads: int) -> None:
         from overbuilt.kernels.backends import native
 
-        compilers = {"BENCH_CXX": native.compiler() or "g++", "CXX": str(HERE / "counting_cxx.py")}
+        real = native.compiler() or "g++"
+        compilers = {"BENCH_CXX": real, "CXX": str(HERE / "counting_cxx.py")}
         self.worker = Worker(compilers | {"OVERBUILT_THREADS": "1"})
+        self.trouble: list[str] = []
+        try:
+            self.peak = peak(threads)
+        except (OSError, subprocess.CalledProcessError) as error:
+            self.peak = float("nan")
+            self.trouble.append(f"the machine's limit is not known: {error}")
 
     def __enter__(self) -> Counter:
         return self
@@ -125,21 +136,25 @@ class Counter:
     def counts(
         self, what: str, options: Options = (), dtype: str = "float32", paths: int = PATHS
     ) -> dict[str, float]:
-        """Instructions of a path by class; RuntimeError where none can be counted, as on another processor."""
+        """Instructions of a path by class; RuntimeError where none can be counted."""
         arguments = (what, options, dtype, paths)
         found: dict[str, float] = self.worker.call("instructions", "count_here", *arguments)
         return found
 
     def add_fraction(
-        self, row: Row, peak: float, what: str, options: Options = (), dtype: str = "float32",
-        paths: int = PATHS,
-    ) -> None:  # fmt: skip
+        self, row: Row, what: str, options: Options = (), dtype: str = "float32", paths: int = PATHS
+    ) -> None:
         """Give the row of a contest ``vector``, computing instructions a path, and ``of_limit``.
 
         Both times are of processors: the limit's instructions by ``peak``, and what the contender took.
         """
-        row["vector"] = computing(self.counts(what, options, dtype, paths))
-        row["of_limit"] = row["paths"] * row["vector"] / peak / row["cpu_s"]
+        try:
+            row["vector"] = computing(self.counts(what, options, dtype, paths))
+        except (Missing, RuntimeError) as error:
+            self.trouble.append(f"instructions of {what} are not counted: {error}")
+            return
+        if self.peak == self.peak:
+            row["of_limit"] = row["paths"] * row["vector"] / self.peak / row["cpu_s"]
 
 
 def count_here(what: str, options: Options, dtype: str, paths: int) -> dict[str, float]:
@@ -149,8 +164,11 @@ def count_here(what: str, options: Options, dtype: str, paths: int) -> dict[str,
     if platform.machine() != "x86_64":
         raise RuntimeError(f"instructions are counted on x86-64 only, not on {platform.machine()}")
     plan, _ = made(what, dict(options), "native", dtype)
+    plan.run(1, 0, 1)
     spent: dict[str, float] = dict.fromkeys(CLASSES, 0.0)
     libraries = [Counted(path) for path in _loaded()]
+    if not libraries:
+        raise RuntimeError("no library of the kernel cache is loaded")
     for library in libraries:
         library.clear()
     plan.run(1, 0, paths)
@@ -199,9 +217,8 @@ def main() -> None:
     parser.add_argument("--paths", type=int, default=PATHS)
     asked = parser.parse_args()
     options: Options = tuple((k, v) for k, _, v in (o.partition("=") for o in asked.options))
-    with Counter() as counter:
-        found = counter.counts(asked.what, options, asked.dtype, asked.paths)
-    most = peak(cores())
+    with Counter(cores()) as counter:
+        found, most = counter.counts(asked.what, options, asked.dtype, asked.paths), counter.peak
     print(f"instructions of a path of {asked.what}, mean of {asked.paths:,} paths, {asked.dtype}")
     for name, number in found.items():
         print(f"  {name:11}{number:12,.1f}")

@@ -76,6 +76,8 @@ def run(names: list[str], quick: bool, to: str | None) -> int:
             def say(text: str, name: str = name, k: int = k) -> None:
                 progress.update(bar, description=f"{k}/{len(names)} {name}: {text}"[:WIDTH])
 
+            if not err.is_terminal:
+                print(f"{k}/{len(names)} {name} ...", file=sys.stderr, flush=True)
             case = importlib.import_module(f"cases.{name}")
             before, start = machine.load(), time.perf_counter()
             told = f"python bench/run.py {name}" + (" --quick" if quick else "")

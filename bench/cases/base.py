@@ -51,13 +51,16 @@ def run(quick: bool, say: Say) -> Found:
         process = f"our {backend}"
         contenders.append(Contender(process, "ours", arguments, count, row, environment))
     rows, skipped = contest(contenders, 1 if quick else 4, say)
-    peak = instructions.peak(cores)
-    with instructions.Counter() as counter:
+    with instructions.Counter(cores) as counter:
         for row in rows:
             if row["backend"] == "native":
                 say(f"counting instructions, {row['dtype']}")
-                counter.add_fraction(row, peak, "base", (), row["dtype"])
+                counter.add_fraction(row, "base", (), row["dtype"])
     for row in rows:
         row["native_over_it"] = rows[0]["per_s"] / row["per_s"]
         row["agrees"] = agrees(row, rows[0])
-    return Found(rows, skipped, ["Instructions: those of whole vectors that compute, of a path."])
+    return Found(
+        rows,
+        skipped + counter.trouble,
+        ["Instructions: those of whole vectors that compute, of a path."],
+    )

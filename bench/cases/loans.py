@@ -53,17 +53,16 @@ def run(quick: bool, say: Say) -> Found:
             one = (("OVERBUILT_THREADS", "1"),)
             contenders.append(Contender("our native", "ours", arguments, wanted[n], row, one))
         rows, skipped = contest(contenders, 1 if quick else 3, say)
-        peak = instructions.peak(1)
-        with instructions.Counter() as counter:
+        with instructions.Counter(1) as counter:
             for row in rows:
                 method, n = row["method"], row["loans"]
                 if n in COUNTED and (not quick or method == "order"):
                     say(f"counting instructions, {method}, {n:,} loans")
                     paths = min(512, row["paths"])
-                    counter.add_fraction(row, peak, "base", options(method, n), paths=paths)
+                    counter.add_fraction(row, "base", options(method, n), paths=paths)
     for row in rows:
         same = {r["loans"]: r for r in rows if r["method"] == row["method"]}
         if row["loans"] // 10 in same:
             row["over_fewer"] = same[row["loans"] // 10]["per_s"] / row["per_s"]
         row["agrees"] = all(agrees(row, r) for r in rows if r["loans"] == row["loans"])
-    return Found(rows, skipped)
+    return Found(rows, skipped + counter.trouble)

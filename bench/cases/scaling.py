@@ -60,14 +60,13 @@ def run(quick: bool, say: Say) -> Found:
         rows = [*_runs(sizes, rounds, say), *rows]
     except subprocess.CalledProcessError as error:
         skipped.append(f"paths skipped: {error.stderr.strip().splitlines()[-1]}")
-    peak = instructions.peak(cores)
-    with instructions.Counter() as counter:
+    with instructions.Counter(cores) as counter:
         for row in rows:
             options = (("months", row["value"]),) if row["what"] == "months" else ()
             if row["what"] != "scenarios":
                 say(f"counting instructions, {row['what']} {row['value']}")
-                counter.add_fraction(row, peak, "base", options, paths=1024)
-    return Found(rows, skipped)
+                counter.add_fraction(row, "base", options, paths=1024)
+    return Found(rows, skipped + counter.trouble)
 
 
 def _launches(quick: bool, cores: int) -> list[Contender]:

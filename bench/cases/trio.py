@@ -61,16 +61,15 @@ def run(quick: bool, say: Say) -> Found:
 
     cores = instructions.cores()
     rows, skipped = contest(_contenders(quick), 1 if quick else 3, say, "trio_spec:summary")
-    peak = instructions.peak(cores)
     native = {r["algorithm"]: r for r in rows if r["tier"] == "ours" and r["peer"] == "native"}
-    with instructions.Counter() as counter:
+    with instructions.Counter(cores) as counter:
         for method, row in native.items():
             say(f"counting instructions, {method}")
-            counter.add_fraction(row, peak, "trio", (("method", method),))
+            counter.add_fraction(row, "trio", (("method", method),))
     if "order" in native:
         for row in rows:
             _judge(row, native)
-    return Found(rows, skipped, _notes(rows))
+    return Found(rows, skipped + counter.trouble, _notes(rows))
 
 
 def _contenders(quick: bool) -> list[Contender]:
