@@ -170,14 +170,16 @@ class ArrayNamespace(Namespace):
         self,
         first: Any,
         last: Any,
+        most: int,
         cond: Callable[[Any, Any], Any],
         body: Callable[[Any, Any], dict[str, Any]],
         arrays: dict[str, Any],
         sums: dict[str, Any],
     ) -> Fields:
+        last = min(int(last), int(first) + most)
         # in each round every path takes up the first of its events that are left
         given = Fields(self._carry(arrays), "array")
-        asked = [self._active(cond(self.np.int32(i), given)) for i in range(int(first), int(last))]
+        asked = [self._active(cond(self.np.int32(i), given)) for i in range(int(first), last)]
         waiting = self.np.array(asked, bool).reshape(len(asked), self.paths)
         values = self._carry(arrays | sums)
         while (active := waiting.any(axis=0)).any():

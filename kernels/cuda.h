@@ -44,6 +44,8 @@ INLINE float v_max(float a, float b) { return (a > b || a != a) ? a : b; }
 #endif
 INLINE double v_min(double a, double b) { return (a < b || a != a) ? a : b; }
 INLINE double v_max(double a, double b) { return (a > b || a != a) ? a : b; }
+INLINE F v_min_of(F number, F x) { return v_min(number, x); }
+INLINE F v_max_of(F number, F x) { return v_max(number, x); }
 INLINE int v_min(int a, int b) { return min(a, b); }
 INLINE int v_max(int a, int b) { return max(a, b); }
 

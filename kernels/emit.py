@@ -25,6 +25,9 @@ class _Emitter:
         self.lines: list[str] = []
         self.depth = 1
         self.alias: dict[int, str] = {}
+        self.literals: set[int] = (
+            set()
+        )  # numbers of the text, so none of them a NaN that a path brought
         self.active: list[str] = []
         self.path = "path"
         self.inside: set[int] = set()  # what a sparse loop's body defines itself
@@ -65,6 +68,8 @@ class _Emitter:
             r = op.results[0]
             if op.name == "const":
                 self.alias[r.id] = _literal(op.attr, r.kind)
+                if op.attr == op.attr:
+                    self.literals.add(r.id)
                 return
             self.put(f"const {_type(r)} {self.name(r)} = {self.expression(op)};", op.line)
 
@@ -90,6 +95,11 @@ class _Emitter:
                 if index.varying
                 else f"v_pick(v_get({read}), {self.lane})"
             )
+        if op.name in ("minimum", "maximum") and r.kind == "f" and r.varying:
+            # with a literal first, the instruction itself lets a NaN pass
+            for bound, x in (op.args, op.args[::-1]):
+                if bound.id in self.literals:
+                    return f"v_{op.name[:3]}_of({self.as_varying(bound)}, {self.name(x)})"
         spelled = [self.as_varying(a) if r.varying else self.name(a) for a in op.args]
         return OPS[op.name].c.format(*spelled, p="v_" if r.varying else "s_")
 
@@ -213,11 +223,12 @@ class _Emitter:
         for before, inside, after in zip(s.init[:n], s.carry, s.results[:n], strict=True):
             self.alias[inside.id] = self.alias[after.id] = self.name(before)
         for before, after in zip(s.init[n:], s.results[n:], strict=True):
-            self.put(f"F {self.name(after)} = {self.as_varying(before)};")
+            self.put(f"Sum sum{after.id} = ob_sum({self.as_varying(before)});")
         i, outer = self.name(s.index), f"{self.active[-1]} & " if self.active else ""
-        self.put(f"OB_EVENTS({events}, {s.length});")
-        last = f"s_min((int){self.name(s.last)}, {s.length})"
-        self.put(f"for (int {i} = {self.name(s.first)}; {i} < {last}; ++{i}) {{", s.line)
+        self.put(f"OB_EVENTS({events}, {s.most});")
+        first = self.name(s.first)
+        last = f"s_min({self.name(s.last)}, {first} + {s.most})"
+        self.put(f"for (int {i} = {first}; {i} < {last}; ++{i}) {{", s.line)
         self.depth += 1
         self.block(s.cond)
         self.put(f"OB_MARK({events}, {i}, {outer}{self.as_varying(s.cond.outs[0])});")
@@ -241,11 +252,12 @@ class _Emitter:
         self.active = [live]
         self.block(s.body)
         for out, after in zip(s.body.outs[n:], s.results[n:], strict=True):
-            added = self.as_varying(out)
-            self.put(f"OB_ADD({events}, {self.name(after)}, {added}, {lane});")
+            self.put(f"ob_add(sum{after.id}, {self.as_varying(out)}, {live}, {lane});")
         self.alias, self.lane, self.path, self.active = kept
         self.depth -= 1
         self.put("}")
+        for after in s.results[n:]:
+            self.put(f"const F {self.name(after)} = ob_total(sum{after.id});")
 
     # ---- the kernel
     def kernel(self) -> str:

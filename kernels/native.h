@@ -183,6 +183,9 @@ INLINE F v_floor(F x) {
 // The hardware's minimum gives its second argument when either is NaN; here NaN wins, as in NumPy.
 INLINE F v_min(F a, F b) { return v_sel(v_ne(a, a), a, ob_min(a, b)); }
 INLINE F v_max(F a, F b) { return v_sel(v_ne(a, a), a, ob_max(a, b)); }
+// Where the first argument is known to be a number, the instruction does so by itself.
+INLINE F v_min_of(F number, F x) { return ob_min(number, x); }
+INLINE F v_max_of(F number, F x) { return ob_max(number, x); }
 INLINE I v_min(I a, I b) { return v_sel(v_lt(a, b), a, b); }
 INLINE I v_max(I a, I b) { return v_sel(v_lt(b, a), a, b); }
 
@@ -366,12 +369,27 @@ INLINE I ob_events(const int* list, int left) {
   memcpy(&event, list, sizeof event);
   return v_sel(v_lt(ob_lanes(), v_spread(left)), event, I{});  // behind the last there is anything
 }
-INLINE void ob_add(F& total, F x, I lane, int left) {  // in the order of the list, so in that of the indices by path
-  real sum[OB_LANES];
-  memcpy(sum, &total, sizeof total);
-  const int n = left < OB_LANES ? left : OB_LANES;
-  for (int l = 0; l < n; ++l) sum[lane[l]] += x[l];
-  memcpy(&total, sum, sizeof total);
+struct Sum {
+  real lane[OB_LANES];
+};
+INLINE Sum ob_sum(F start) {
+  Sum sum;
+  memcpy(sum.lane, &start, sizeof start);
+  return sum;
+}
+INLINE F ob_total(const Sum& sum) {
+  F total;
+  memcpy(&total, sum.lane, sizeof total);
+  return total;
+}
+// In the order of the list, so by path in that of the indices.
+INLINE void ob_add(Sum& sum, F x, M live, I lane) {
+  real added[OB_LANES];
+  int to[OB_LANES];
+  const F alive = v_sel(live, x, F{});
+  memcpy(added, &alive, sizeof alive);
+  memcpy(to, &lane, sizeof lane);
+  OB_EACH sum.lane[to[l]] += added[l];
 }
 #define OB_EVENTS(list, length) \
   int list[((length) + 1) * OB_LANES]; \
@@ -381,7 +399,6 @@ INLINE void ob_add(F& total, F x, I lane, int left) {  // in the order of the li
 #define OB_EVENT(list) ((I)((U)ob_events(list + list##_at, list##_count - list##_at) / OB_LANES))
 #define OB_EVENT_LANE(list) (ob_events(list + list##_at, list##_count - list##_at) & (OB_LANES - 1))
 #define OB_EVENT_LIVE(list) v_lt(ob_lanes(), v_spread(list##_count - list##_at))
-#define OB_ADD(list, total, x, lane) ob_add(total, x, lane, list##_count - list##_at)
 
 // ---- uniform values
 template <class T>

@@ -1,4 +1,4 @@
-"""Passes over a program: fold, common subexpressions, hoist to the host, dead code.
+"""Passes over a program: reciprocals, fold, common subexpressions, hoist to the host, dead code.
 
 Each takes and returns a whole program; ``optimize`` verifies after each one.
 """
@@ -33,6 +33,7 @@ class _Rewriter:
 
     def __init__(self) -> None:
         self.names: dict[int, Value] = {}
+        self.before: list[Statement] = []  # what an operation's replacement needs first
 
     def value(self, v: Value) -> Value:
         return self.names.get(v.id, v)
@@ -53,6 +54,8 @@ class _Rewriter:
                     head = replace(head, first=self.value(head.first), last=self.value(head.last))
                 cond = None if head.cond is None else self.scope(head.cond)
                 kept = replace(head, cond=cond, body=self.scope(head.body))  # type: ignore[arg-type]
+            statements += self.before
+            self.before = []
             if kept is not None:
                 statements.append(kept)
         return Block(tuple(statements), self.values(block.outs))
@@ -66,6 +69,29 @@ class _Rewriter:
     def program(self, program: Program) -> Program:
         init = self.block(program.init)
         return replace(program, init=init, step=self.block(program.step))
+
+
+class _Reciprocal(_Rewriter):
+    """Divide a per-path value by a uniform one as a product with its reciprocal.
+
+    A division takes a vector unit ten times as long as a product; the reciprocal is one number, and that of a parameter
+    is found on the host. The result may be off by an ulp more.
+    """
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self.fresh = max(_ids(program))
+
+    def op(self, op: Op) -> Op | None:
+        if op.name != "div" or op.args[1].varying or not op.args[0].varying:
+            return op
+        one, inverse = (Value(self.fresh + k, "f", False) for k in (1, 2))
+        self.fresh += 2
+        self.before += [
+            Op((one,), "const", (), 1.0, op.line),
+            Op((inverse,), "div", (one, op.args[1]), None, op.line),
+        ]
+        return replace(op, name="mul", args=(op.args[0], inverse))
 
 
 class _Fold(_Rewriter):
@@ -298,9 +324,10 @@ def eliminate(program: Program, watch: bool = True) -> Program:
 
 
 def optimize(program: Program) -> Program:
-    """Verify, then fold, share, hoist, share again and drop dead code, verifying after each."""
+    """Verify, then take reciprocals, fold, share, hoist, share again and drop dead code, verifying after each."""
     verify(program)
     for run in (
+        lambda p: _Reciprocal(p).program(p),
         lambda p: _Fold().program(p),
         lambda p: _Share().program(p),
         lambda p: _Hoist(p).program(p),

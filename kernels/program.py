@@ -9,8 +9,8 @@ The whole grammar::
     Loop     = results, first, last, index, init, carry, body, cond      for index in [first, last);
                with a cond, a path stops for good at the first index where it fails
     While    = results, init, carry, cond, body    while any lane holds cond; idle lanes keep their carry
-    Sparse   = results, first, last, index, event, init, carry, cond, body
-               for index in [first, last), on the paths where cond holds (see below)
+    Sparse   = results, first, last, most, index, event, init, carry, cond, body
+               for index in [first, last), ``most`` of them, on the paths where cond holds (see below)
 
 A Sparse is for events that few paths have: ``cond`` is asked for all indices first, then ``body`` runs once for each
 pair of a path and an index where it held. A body may take pairs of any paths and indices together, so the ``event`` it is
@@ -96,6 +96,7 @@ class Sparse:
     results: tuple[Value, ...]
     first: Value
     last: Value
+    most: int
     index: Value
     event: Value
     init: tuple[Value, ...]
@@ -108,11 +109,6 @@ class Sparse:
     def arrays(self) -> int:
         """How many of ``init``, the outs and the results are arrays; the rest are sums."""
         return len(self.carry)
-
-    @property
-    def length(self) -> int:
-        """How many indices there can be: no more than the shortest array holds."""
-        return min(v.length for v in self.carry)
 
 
 Statement = Op | Loop | While | Sparse
@@ -397,7 +393,7 @@ def _indices(s: Loop | While | Sparse) -> tuple[Value, ...]:
 
 def _verify_sparse(s: Sparse) -> None:
     n = s.arrays
-    _need(n > 0 and all(v.length for v in s.carry), "a sparse loop carries arrays", s.line)
+    _need(all(v.length for v in s.carry), "a sparse loop carries arrays alone", s.line)
     _verify_carry(s.init[:n], s.carry, s.body.outs[:n], s.results[:n])
     _need(len(s.init) == len(s.results) == len(s.body.outs), "a sparse loop loses a sum", s.line)
     for v, out, result in zip(s.init[n:], s.body.outs[n:], s.results[n:], strict=True):

@@ -257,6 +257,7 @@ class Tracer(Namespace):
         self,
         first: Any,
         last: Any,
+        most: int,
         cond: Callable[[Any, Any], Any],
         body: Callable[[Any, Any], dict[str, Any]],
         arrays: dict[str, Any],
@@ -266,12 +267,14 @@ class Tracer(Namespace):
 
         ``cond`` is asked for all i first. Then ``body(i, arrays)``, i by path, is computed for those where it held; it
         returns the arrays, which it reads and sets at i alone, and under the names of ``sums`` what is added to
-        each. A kernel packs the events of many paths and indices together, so that hardly a lane is idle.
+        each. Indices are ``most`` at most, a Python number. A kernel packs the events of many paths and indices together, so that hardly a lane is idle.
         """
         lo, hi = self._bounds(first, last)
         held, totals = self._carry(arrays), self._carry(sums)
-        if not held or any(not s.value.length for s in held.values()):
-            refuse("xp.sparse carries arrays made by xp.array, one at least")
+        if not isinstance(most, int) or most < 1:
+            refuse(f"xp.sparse needs a Python integer above 0 for most, not {most!r}")
+        if any(not s.value.length for s in held.values()):
+            refuse("the arrays that xp.sparse carries are made by xp.array; sums are numbers")
         if any(s.value.length or s.value.kind != "f" for s in totals.values()):
             refuse("what xp.sparse sums up is a real")
         inner = self._views(held, dict.fromkeys(held, True))
@@ -284,7 +287,7 @@ class Tracer(Namespace):
         results = self._views(held | totals, dict.fromkeys(outs, True))
         self.blocks[-1].append(
             Sparse(
-                _ids(results), lo, hi, index, event, _ids(held | totals), _ids(inner), test, block, model_line(),
+                _ids(results), lo, hi, most, index, event, _ids(held | totals), _ids(inner), test, block, model_line(),
             )
         )  # fmt: skip
         return Fields(dict(results), "loop value")

@@ -367,6 +367,15 @@ def loops() -> list[Trial]:
             ).s,
             _triangle,
         ),
+        Trial(
+            "sparse", "function", index, "i",
+            lambda xp, month, i: xp.to_int(
+                xp.sparse(
+                    0, 8, 8, lambda j, a: j < i, lambda j, a: {"s": xp.to_real(j)}, arrays={}, sums={"s": 0.0}
+                ).s
+            ),
+            _triangle,
+        ),
     ]  # fmt: skip
 
 

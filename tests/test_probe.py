@@ -125,6 +125,7 @@ def test_nothing_is_left_untried() -> None:
     assert {
         "loop",
         "loop_while",
+        "sparse",
         "while_any",
         "array",
         "bits_array",

@@ -24,6 +24,7 @@ def columns(credit: Any, book: Layout) -> dict[str, Any]:
         "group_size": book.group_size,
         "group_class": book.group_class,
         "group_pattern": book.class_pattern[book.group_class],
+        "class_pattern": book.class_pattern,
         "class_hazard": -np.log1p(-pd),
         "class_factor": np.sqrt(rho),
         "class_own": np.sqrt(1.0 - rho),
@@ -39,7 +40,6 @@ def columns(credit: Any, book: Layout) -> dict[str, Any]:
         weight = {r.name.upper(): r.refinancing for r in credit.rating}
         made |= {
             **{f"beta_{k}": book.patterns[:, j].copy() for j, k in enumerate(DRIVERS)},
-            "class_pattern": book.class_pattern,
             "class_log_hazard": np.log(-np.log1p(-pd)),
             "class_collateral": np.array([collateral[x.sector] for x in heads]),
             "class_shift": np.array([frye_jacobs_shift(x.pd, x.lgd, x.rho) for x in heads]),

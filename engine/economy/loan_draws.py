@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..book import GROUP
-from .thresholds import NEVER
+from .thresholds import NEVER, hazard_quantile
 
 Book = dict[str, Any]
 LAST_END = 511  # of a loan's end month: no run is as long
@@ -58,6 +58,7 @@ class Order:
         done = xp.sparse(
             0,
             market.started,
+            c.groups,
             lambda g, a: xp.get(a.next, g) < xp.get(market.hazard, c.group_pattern[g]),
             lambda g, a: self._settle(xp, draw, market, book, g, a),
             arrays={k: book[k] for k in ("next", "gap", "taken")},
@@ -69,7 +70,7 @@ class Order:
         """The defaults of group g, which differs by path, and its next threshold."""
         c = self.credit
         kind, first, size = c.group_class[g], c.group_first[g], c.group_size[g]
-        now, since = xp.get(market.hazard, c.group_pattern[g]), c.since(xp, book, g)
+        now, since = xp.get(market.hazard, c.class_pattern[kind]), c.since(xp, book, g)
 
         def default(d: Any) -> Book:
             gone = xp.popcount(d.taken)
@@ -96,7 +97,7 @@ class Order:
         }
 
     def _limit(self, xp: Any, path: Any, kind: Any, gap: Any) -> Any:
-        return self.credit.threshold(xp, path, kind, -xp.expm1(-gap), gap)
+        return self.credit.threshold(xp, path, kind, gap, hazard_quantile(xp, xp.log(gap)))
 
     def _victim(self, xp: Any, taken: Any, left: Any, word: Any) -> Any:
         """The place in its group of a loan chosen among the ``left`` that are not taken."""
@@ -126,7 +127,7 @@ class Each:
         def group(g: Any, a: Any) -> Book:
             def loan(row: Any, d: Any) -> Book:
                 u = draw.uniform("loan", index=c.loan_stream[row])
-                limit = c.threshold(xp, path, c.group_class[g], u, -xp.log1p(-u))
+                limit = c.threshold(xp, path, c.group_class[g], -xp.log1p(-u), xp.ndtri(u))
                 return {"at": xp.set(d.at, row, limit), "least": xp.minimum(d.least, limit)}
 
             d = xp.loop(*self._rows(g), loan, at=a.at, least=NEVER)

@@ -213,6 +213,7 @@ class PrivateCredit(System):
         book = arrange(loans)
         self.count = len(book.loans)
         self.groups, self.patterns = len(book.group_size), len(book.patterns)
+        self.most_batches = max(1, int(np.diff(book.matures).max(initial=0)))
         self.vintages = bool((book.group_start > 0).any())
         tables = student_tables(self.nu) if self.copula == "student_t" else {}
         return columns(self, book) | lending(self, book, linked) | tables
@@ -363,12 +364,13 @@ class PrivateCredit(System):
         )
         return {k: getattr(done, k) for k in (*entering, "since", "scale", "lent")}
 
-    def threshold(self, xp: Any, path: Any, kind: Any, u: Any, gap: Any) -> Any:
-        """The stress-weighted time at which a loan of class ``kind`` with uniform u = 1 - e^-gap defaults."""
+    def threshold(self, xp: Any, path: Any, kind: Any, gap: Any, z: Any) -> Any:
+        """The stress-weighted time at which a loan of class ``kind`` defaults; of its uniform u, gap is -log(1 - u), and
+        z its normal quantile."""
         if self.copula == "frailty":
             limit = gap
         else:
-            x = self.class_own[kind] * xp.ndtri(u) + self.class_factor[kind] * path.factor
+            x = self.class_own[kind] * z + self.class_factor[kind] * path.factor
             if self.copula == "student_t":
                 z = xp.asinh(x / path.mixing / xp.sqrt(self.nu))
                 table = (self.table_z, self.table_z_slope, self.table_z_first, self.table_z_last)
@@ -422,56 +424,40 @@ class PrivateCredit(System):
             xp.where(window < 1.5, self.refinancing[1], self.refinancing[2]),
         )
 
-        def batch(k: Any, a: Any) -> dict[str, Any]:
+        def batch(k: Any, _: Any) -> dict[str, Any]:
             g = self.batch_group[k]
-            kind = self.group_class[g]
-            now = xp.get(market.hazard, self.group_pattern[g]) - self.since(xp, book, g)
+            kind, last = self.group_class[g], self.batch_first[k + 1]
+            now = xp.get(market.hazard, self.class_pattern[kind]) - self.since(xp, book, g)
             hazard = self._true_hazard(market.path, kind) * now
             more = hazard + jump * self.class_weight[kind]
             odds = self._conditional(xp, market.path, kind, hazard, more)
 
-            def loan(i: Any, a: Any) -> dict[str, Any]:
-                def fails(d: Any) -> dict[str, Any]:
-                    row = self.maturity_loan[i]
-                    gone = self.draws.is_gone(xp, market, book, row, g)
-                    lost = self.loan_exposure[row] * self.loss_rate(xp, market, book, g, kind)
-                    return {
-                        "hit": d.hit & (odds < 0.0),
-                        "drawn": d.drawn + xp.where(gone, 0.0, lost),
-                        "defaults": d.defaults + xp.where(gone, 0.0, 1.0),
-                    }
+            def loan(a: Any) -> dict[str, Any]:
+                row = self.maturity_loan[a.i]
+                fails = draw.uniform("refinance", index=self.draws.refinancing(a.i)) < odds
+                lost = fails & ~self.draws.is_gone(xp, market, book, row, g)
+                return {
+                    "i": a.i + 1,
+                    "lost": a.lost + xp.where(lost, self.loan_exposure[row], 0.0),
+                    "hits": a.hits + xp.where(lost, 1.0, 0.0),
+                }
 
-                # few fail: what a failure costs is computed only where one does
-                hit = draw.uniform("refinance", index=self.draws.refinancing(i)) < odds
-                d = xp.while_any(
-                    lambda d: d.hit, fails, hit=hit, drawn=a.drawn, defaults=a.defaults
-                )
-                return {"drawn": d.drawn, "defaults": d.defaults}
+            a = xp.while_any(lambda a: a.i < last, loan, i=self.batch_first[k], lost=0.0, hits=0.0)
+            return {
+                "drawn": a.lost * self.loss_rate(xp, market, book, g, kind),
+                "defaults": a.hits,
+            }
 
-            sums = xp.loop(
-                self.batch_first[k],
-                self.batch_first[k + 1],
-                loan,
-                drawn=a.drawn,
-                defaults=a.defaults,
-            )
-            return {"drawn": sums.drawn, "defaults": sums.defaults}
-
-        def once(a: Any) -> dict[str, Any]:
-            sums = xp.loop(
-                self.matures[market.month],
-                self.matures[market.month + 1],
-                batch,
-                drawn=a.drawn,
-                defaults=a.defaults,
-            )
-            return {"todo": a.todo & (jump < 0.0), "drawn": sums.drawn, "defaults": sums.defaults}
-
-        # a loop of one round at most: nothing is computed where every path finds an open window
-        after = xp.while_any(
-            lambda a: a.todo, once, todo=jump > 0.0, drawn=book["drawn"], defaults=book["defaults"]
+        done = xp.sparse(
+            self.matures[market.month],
+            self.matures[market.month + 1],
+            self.most_batches,
+            lambda k, _: jump > 0.0,
+            batch,
+            arrays={},
+            sums={k: book[k] for k in ("drawn", "defaults")},
         )
-        return {"drawn": after.drawn, "defaults": after.defaults}
+        return {k: getattr(done, k) for k in ("drawn", "defaults")}
 
     def _conditional(self, xp: Any, path: Any, kind: Any, hazard: Any, more: Any) -> Any:
         """The chance that a survivor of ``hazard`` does not survive ``more``."""
