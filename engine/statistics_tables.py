@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .exact import ExactSum
 from .histogram import Histogram
@@ -189,22 +190,46 @@ def read_table(path: Path) -> pa.Table:
         return file.read()
 
 
+@dataclass(frozen=True)
+class Labels:
+    """A column of a few names: ``codes`` say which of ``names`` stands in each row."""
+
+    codes: NDArray[np.int32]
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, row: int) -> str:
+        return self.names[self.codes[row]]
+
+
 def columns_of(table: pa.Table) -> dict[str, Any]:
-    """A table's columns as NumPy arrays."""
-    table = table.unify_dictionaries().combine_chunks()
-    return {n: table.column(n).to_numpy() for n in table.column_names}
+    """A table's columns as NumPy arrays, or Labels."""
+    import pyarrow as pa
+
+    table, found = table.unify_dictionaries(), {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_dictionary(column.type) and column.num_chunks:
+            codes = [chunk.indices.to_numpy() for chunk in column.chunks]
+            found[name] = Labels(np.concatenate(codes), column.chunk(0).dictionary.to_pylist())
+        else:
+            found[name] = column.to_numpy()
+    return found
 
 
 def _groups(
     columns: dict[str, Any], keys: tuple[str, ...]
 ) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """Rows of equal keys, which follow each other."""
+    """The other columns by rows of equal keys, which follow each other."""
     n = len(columns[keys[0]])
     change = np.zeros(n, bool)
+    change[:1] = True
     for k in keys:
-        change[1:] |= columns[k][1:] != columns[k][:-1]
-    starts = np.append(np.flatnonzero(change | (np.arange(n) == 0)), n)
+        values = columns[k].codes if isinstance(columns[k], Labels) else columns[k]
+        change[1:] |= values[1:] != values[:-1]
+    starts = np.append(np.flatnonzero(change), n)
     return {
-        tuple(columns[k][a] for k in keys): {c: v[a:b] for c, v in columns.items()}
+        tuple(columns[k][a] for k in keys): {c: v[a:b] for c, v in columns.items() if c not in keys}
         for a, b in pairwise(starts)
     }

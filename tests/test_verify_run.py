@@ -246,7 +246,7 @@ def test_the_sample_and_the_tails_must_tell_the_same(run: Path) -> None:
     assert tails is not None
     path = next(int(p) for p in tails.upper[1] if p in result.statistics.sample.paths)
     at = int(np.searchsorted(result.statistics.sample.paths, path))
-    alter(run, "sample.parquet", lambda c: c[LOSS].__setitem__(at, c[LOSS][at] + 1))
+    alter(run, "sample.parquet", lambda c: c[LOSS].__setitem__(at, c[LOSS][at] - 1))
     (line,) = verify_run(run, 50).lines()
     assert line == f"{LOSS}: path {path} has another value in the sample than in the upper tail"
 
