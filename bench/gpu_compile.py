@@ -331,7 +331,7 @@ def main() -> int:
 
     about = {"commit": commit(), "compiler": found[0], "command": "python " + " ".join(sys.argv)}
     if asked.json:
-        asked.json.parent.mkdir(exist_ok=True)
+        asked.json.parent.mkdir(parents=True, exist_ok=True)
         asked.json.write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n", encoding="utf-8")
     print(f"{found[0]}, commit {about['commit']}\n\n{table(rows)}")
     for row in rows:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from gpu_peers import LAST
 from numba import cuda, float32, uint32, uint64
 from peer_numba import (
     BETA,
@@ -163,6 +164,7 @@ def build(paths: int) -> Callable[[int], float]:
         simulate[blocks, THREADS](np.uint32(seed), np.uint32(0), exposure, out)
         end.record()
         end.synchronize()
+        LAST[:] = [out]
         return float(cuda.event_elapsed_time(start, end))
 
     return call

@@ -4,7 +4,7 @@ Usage: ``bench/gpu.sh [--dry-run] [--out FILE] [--minutes 8] [--only STEP ...]``
 
 Each step is a process with a time limit. Its rows are kept as they come, so a step that hangs or dies loses only what it
 had not found yet. The dry run needs no GPU: it prints the plan, compiles every Python file of the suite and every
-kernel for sm_80, sm_90 and sm_100, and writes bench/results/compile_sm.json.
+kernel for sm_80, sm_90 and sm_100, and writes bench/results/gpu/compile_sm.json.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import machine
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-RESULTS = HERE / "results"
+RESULTS = HERE / "results" / "gpu"
 COMPILED = RESULTS / "compile_sm.json"
 NEEDED = ("numpy", "pydantic", "cupy")
 WANTED = ("jax", "numba", "pytest", "click", "cuda.bindings")
@@ -247,7 +247,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument(
-        "--out", type=Path, help="default: bench/results/ and the machine's name, .json"
+        "--out", type=Path, help="default: bench/results/gpu/ and the machine's name, .json"
     )
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument(

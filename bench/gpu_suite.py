@@ -9,6 +9,7 @@ ours is.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -37,14 +38,19 @@ class Contestant:
     times: list[float] = field(default_factory=list)
 
 
-def contest(case: str, unit: str, contestants: list[Contestant]) -> None:
-    """All are made and called once; then one call of each in a round. Writes a row for each, the first is ours."""
+def contest(case: str, unit: str, contestants: list[Contestant], same: bool = False) -> None:
+    """All are made and called once; then one call of each in a round. Writes a row for each, the first is ours.
+
+    ``same``: all compute one law, so their means are compared, within four standard errors.
+    """
     ready: list[tuple[Contestant, Callable[[int], float]]] = []
     for c in contestants:
         start = time.perf_counter()
         try:
             call = c.make()
             call(SEED)
+            if same:
+                c.about["mean"], c.about["mean_se"] = gpu_peers.mean_of_last()
             ready.append((c, call))
             c.about["first_s"] = round(time.perf_counter() - start, 2)
         except Exception as error:  # it is not installed, or cannot do it here
@@ -62,6 +68,10 @@ def contest(case: str, unit: str, contestants: list[Contestant]) -> None:
         row = {"ms": best, "median_ms": median(c.times), "rounds": len(c.times), "rate": rate, "unit": f"{unit}/s"}  # fmt: skip
         if ours is not None and c is not ours:
             row["ours_over_it"] = ours.work / min(ours.times) * 1e3 / rate
+        if same and ours is not None:
+            a, b = ours.about, c.about
+            off = abs(a["mean"] - b["mean"])
+            row["passed"] = off <= 4.0 * math.hypot(a["mean_se"], b["mean_se"])
         gpu_rows.write(case=case, contestant=c.name, work=c.work, **row, **c.about)
 
 
@@ -105,7 +115,7 @@ def from_start_to_end(kernel: str, paths: int, work: float) -> Contestant:
 
         def call(seed: int) -> float:
             start = time.perf_counter()
-            found.run(economy, seed, 0, paths, economy.months, False)
+            gpu_peers.LAST[:] = [found.run(economy, seed, 0, paths, economy.months, False).metrics]
             return (time.perf_counter() - start) * 1e3
 
         return call
@@ -140,7 +150,7 @@ def _trio(peers: dict[str, Callable[[int], Callable[[int], float]]]) -> None:
         for n, make in peers.items()
     ]
     engine = [ours("trio", paths, float(paths)), from_start_to_end("trio", paths, float(paths))]
-    contest("trio", "paths", [*engine, *rivals])
+    contest("trio", "paths", [*engine, *rivals], same=True)
 
 
 def base() -> None:

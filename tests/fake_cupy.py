@@ -190,12 +190,16 @@ class Device:
 
 
 class Event:
-    """The time when the host came by, unlike CuPy's: what was queued before it is not done yet."""
+    """The time when the host came by; waiting for it is waiting for the current stream."""
+
+    def __init__(self, box: Box) -> None:
+        self.box, self.at = box, 0.0
 
     def record(self) -> None:
         self.at = time.perf_counter()
 
     def synchronize(self) -> None:
+        self.box.current[-1].synchronize()
         self.at = time.perf_counter()
 
 
@@ -255,7 +259,7 @@ def fake(box: Box) -> ModuleType:
     made.empty = lambda shape, dtype: box.keep(np.full(shape, -7, dtype))
     made.cuda = SimpleNamespace(
         Device=lambda number=0: Device(box, number),
-        Event=Event,
+        Event=lambda: Event(box),
         get_elapsed_time=lambda start, end: 1e3 * (end.at - start.at),
         Stream=lambda non_blocking: Stream(box, box.device),
         alloc_pinned_memory=lambda size: bytearray(b"\xf9" * size),

@@ -31,12 +31,13 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     import gpu_check
     import gpu_compile
     import gpu_models
+    import gpu_page
     import gpu_rows
     import gpu_run
     import gpu_suite
 
     return SimpleNamespace(
-        check=gpu_check, compile=gpu_compile, models=gpu_models, rows=lambda: gpu_rows.read(place), run=gpu_run,
+        check=gpu_check, compile=gpu_compile, models=gpu_models, page=gpu_page, rows=lambda: gpu_rows.read(place), run=gpu_run,
         suite=gpu_suite,
     )  # fmt: skip
 
@@ -140,11 +141,16 @@ def test_contestants_take_turns(bench: Any) -> None:
 
 def test_our_kernel_is_timed(bench: Any, small: Callable[..., Box]) -> None:
     box = small()
-    bench.suite.contest("base", "paths", [bench.suite.ours("base", 500, 500.0)])
-    (row,) = bench.rows()
+    from_start = bench.suite.from_start_to_end("base", 400, 400.0)
+    other = bench.suite.from_start_to_end("loans", 400, 400.0)
+    bench.suite.contest("base", "paths", [bench.suite.ours("base", 500, 500.0), from_start, other], same=True)  # fmt: skip
+    row, whole, wrong = bench.rows()
     assert row["ms"] > 0
+    assert row["passed"]
+    assert whole["passed"]
+    assert not wrong["passed"]  # another law
     assert (row["paths"], row["path_months"], row["kernel"]) == (500, 1000, "base")
-    assert [x.count for x in box.launches] == [500] * (1 + bench.suite.ROUNDS)
+    assert [x.count for x in box.launches if x.count == 500] == [500] * (1 + bench.suite.ROUNDS)
 
 
 # ---- steps
@@ -223,6 +229,36 @@ def test_machine_names(bench: Any) -> None:
     assert bench.run.named([one]) == "nvidia-h200"
     assert bench.run.named([one, one]) == "nvidia-h200-x-2"
     assert bench.run.named([]) == "no-gpu"
+
+
+# ---- the page
+def test_the_page_shows_the_files_that_are_kept(bench: Any) -> None:
+    assert bench.page.PAGE.read_text(encoding="utf-8") == bench.page.page()
+
+
+def test_a_gpu_on_the_page(bench: Any, tmp_path: Path) -> None:
+    """What it did, what failed, and what there was no time for."""
+    rows = [
+        {"check": "pieces", "model": "base", "passed": False},
+        {"check": "probe", "passed": True},
+        {"case": "trio", "contestant": "ours", "ms": 2.0, "rate": 5e8, "unit": "paths/s", "share": 0.61},
+        {"case": "trio", "contestant": "JAX", "ms": 9.0, "rate": 1e8, "unit": "paths/s", "ours_over_it": 5.0},
+        {"case": "trio", "contestant": "absent", "error": "ImportError: no"},
+    ]  # fmt: skip
+    result = {
+        "machine": {"gpus": [{"name": "NVIDIA H200", "driver_version": "580"}]}, "commit": "abc", "command": "bench/gpu.sh",
+        "steps": [{"step": "one", "late": False, "rows": rows}, {"step": "two", "left out": "no time was left"}],
+    }  # fmt: skip
+    (tmp_path / "nvidia-h200.json").write_text(json.dumps(result))
+    text = bench.page.page(tmp_path)
+    assert "## NVIDIA H200\n" in text
+    assert "driver_version 580; commit abc; `bench/gpu.sh`. Checks: 1 passed, 1 failed (pieces base)." in text  # fmt: skip
+    assert "Not done, or not to the end: two." in text
+    assert "| trio | ours | 2 | 5.000e+08 | paths |  | 61 % |" in text
+    assert "| trio | JAX | 9 | 1.000e+08 | paths | 5 |  |" in text
+    assert "| trio | absent | ImportError: no |" in text
+    assert "Nothing yet" not in text
+    assert "Nothing yet" in bench.page.page(tmp_path / "empty")
 
 
 # ---- the machine code
