@@ -9,6 +9,7 @@ comparison for each group, and only a default costs the normal distribution.
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -147,7 +148,13 @@ class PrivateCredit(System):
         named = {"book": self.book, "new_book": self.new_book if self.book else ""}
         return {field: name for field, name in named.items() if name}
 
-    def _resolve(self) -> tuple[list[Loan], list[str]]:
+    def _books(self) -> tuple[list[Loan], list[str]]:
+        """The loans of both books, and what is wrong with them; read once."""
+        if self not in _BOOKS:
+            _BOOKS[self] = self._read_books()
+        return _BOOKS[self]
+
+    def _read_books(self) -> tuple[list[Loan], list[str]]:
         if not self.book:
             return homogeneous(self.loans, self.pd, self.rho, self.lgd, self.exposure), []
         names = ({s.name for s in self.sector}, {r.name.upper() for r in self.rating})
@@ -171,7 +178,7 @@ class PrivateCredit(System):
 
     def _split(self) -> tuple[list[Loan], list[Loan], list[str]]:
         """Loans drawn here, and those that gpu_loans computes: they are linked and take no draw."""
-        loans, problems = self._resolve()
+        loans, problems = self._books()
         if not self.stress:
             return loans, [], problems
         own = [x for x in loans if x.computed_by != "gpu_loans"]
@@ -199,7 +206,7 @@ class PrivateCredit(System):
 
     def check(self) -> list[str]:
         low, high = self.hazard_bounds
-        problems = self._resolve()[1]
+        problems = list(self._books()[1])
         if low >= high:
             problems.append(
                 f"private_credit.hazard_bounds = {self.hazard_bounds}: the first should be the lower one"
@@ -468,3 +475,7 @@ class PrivateCredit(System):
         before = xp.ndtr_plain(-self._quantile(xp, path, kind, log_before))
         after = xp.ndtr_plain(-self._quantile(xp, path, kind, log_after))
         return 1.0 - after / xp.maximum(before, 1e-30)
+
+
+# beside the systems, not in them: what a system holds is part of what its program is named by
+_BOOKS: WeakKeyDictionary[PrivateCredit, tuple[list[Loan], list[str]]] = WeakKeyDictionary()

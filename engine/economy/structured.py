@@ -25,7 +25,7 @@ from .leased_site import (
     schedules,
     site_value,
 )
-from .thresholds import NEVER, gaussian_threshold
+from .thresholds import NEVER, gaussian_threshold, hazard_quantile
 from .waterfall import tranche_loss, waterfall
 
 _DRAWS = 1 << 16  # blocks of the stream that a pool may use
@@ -210,19 +210,19 @@ class Structured(System):
             clock = xp.get(a.clock, i) + xp.where(running, self._speed(xp, up, i) * DT, 0.0)
             d = xp.while_any(
                 lambda d: d.next < clock,
-                lambda d: self._default(xp, up, draw, factor, i, d),
+                lambda d: self._default(xp, draw, factor, i, d),
                 **{k: xp.get(getattr(a, k), i) for k in ("next", "gap", "drawn")},
-                lgd=0.0,
             )
+            kept: Any = 1.0 - self.pool_lgd[i]
+            if self.stress:
+                kept = kept * xp.exp(-self.pool_collateral[i] * up.rental.shortfall)
             # the first threshold is drawn, but is no default
             fresh = d.drawn - xp.maximum(xp.get(a.drawn, i), 1.0)
             return {
                 "clock": xp.set(a.clock, i, clock),
                 "fresh": xp.set(a.fresh, i, xp.maximum(fresh, 0.0)),
-                **{
-                    k: xp.set(getattr(a, k), i, getattr(d, k))
-                    for k in ("next", "gap", "drawn", "lgd")
-                },
+                "lgd": xp.set(a.lgd, i, xp.clip(1.0 - kept, 0.0, 1.0)),
+                **{k: xp.set(getattr(a, k), i, getattr(d, k)) for k in ("next", "gap", "drawn")},
             }
 
         count = len(self.pool)
@@ -239,21 +239,17 @@ class Structured(System):
         y = y + self.pool_beta_window[i] * up.funding.window
         return xp.exp(xp.clip(y, self.hazard_bounds[0], self.hazard_bounds[1]))
 
-    def _default(self, xp: Any, up: Any, draw: Any, factor: Any, i: Any, d: Any) -> dict[str, Any]:
+    def _default(self, xp: Any, draw: Any, factor: Any, i: Any, d: Any) -> dict[str, Any]:
         """Pool i's next default, the ``drawn``-th: the clock at which it comes."""
         left = self.pool_names[i] - d.drawn
         u = draw.once.uniform("default", index=i * _DRAWS + xp.to_int(d.drawn))
         gap = d.gap - xp.log(u) / xp.maximum(left, 1.0)
-        x = self.pool_own[i] * xp.ndtri(-xp.expm1(-gap)) + self.pool_factor[i] * factor
+        x = self.pool_own[i] * hazard_quantile(xp, xp.log(gap)) + self.pool_factor[i] * factor
         limit = xp.minimum(gaussian_threshold(xp, x) / self.pool_hazard[i], NEVER)
-        kept: Any = 1.0 - self.pool_lgd[i]
-        if self.stress:
-            kept = kept * xp.exp(-self.pool_collateral[i] * up.rental.shortfall)
         return {
             "next": xp.where(left > 0.5, limit, NEVER),
             "gap": gap,
             "drawn": d.drawn + 1.0,
-            "lgd": xp.clip(1.0 - kept, 0.0, 1.0),
         }
 
     def _month(
