@@ -1,4 +1,4 @@
-"""The JAX backend: the model's step under jit, months in a fori_loop (scan when series are wanted)."""
+"""The JAX backend: the program under jit, months in a fori_loop (scan when series are wanted)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import ArrayColumn, ArrayNamespace
-from ..namespace import Fields
+from ..passes import host_values
 from ..program import Program
 from ..trace import Model
 from .base import (
@@ -26,14 +25,13 @@ from .base import (
 )
 
 INSTALL = "pip install 'overbuilt[jax]'"
-# One noisy run each of 512, 2048 and 8192: bench/trio.py's `each` ran fastest with this, while `base` was
-# about a fifth faster with 512.
+# Lanes packed at a time, of a chunk of paths: 2048 and 128 or 256 ran the five systems of bench/jax_economy.py as fast
+# as any of 1024 and 64, 4096 and 256, to the same bytes. Packing was not tried on an accelerator.
 CPU_CHUNK = 2048
+CPU_BUSY = 128
 ACCELERATOR_CHUNK = 65536
 # Chunks of 32, 256, 1024 and 2048 paths gave the same bytes of `base` on a processor; one of 2 did not.
 LEAST_CHUNK = 32
-# indices are clamped before, and each path writes its own column
-_IN_BOUNDS: dict[str, Any] = {"mode": "promise_in_bounds", "unique_indices": True}
 
 
 def status() -> Status:
@@ -50,116 +48,13 @@ def status() -> Status:
     )
 
 
-class JaxNamespace(ArrayNamespace):
-    """Loops and array updates in JAX's own terms."""
-
-    def __init__(self, jax: Any, *args: Any) -> None:
-        super().__init__(jax.numpy, *args)
-        self.lax = jax.lax
-
-    def _replace(self, array: Any, i: Any, x: Any) -> Any:
-        # idle lanes of a while loop write what stood there, so the loop need not merge whole arrays
-        active = self._enclosing[-1] if self._enclosing else None
-        if i.ndim == 0:
-            return array.at[i].set(x if active is None else self.np.where(active, x, array[i]))
-        at = array.at[i, self.np.arange(self.paths)]
-        if active is not None:
-            x = self.np.where(active, x, at.get(**_IN_BOUNDS))
-        return at.set(x, **_IN_BOUNDS)
-
-    def merge(self, mask: Any, new: Any, old: Any) -> Any:
-        return new if new.ndim == 2 else super().merge(mask, new, old)
-
-    def get(self, array: Any, i: Any) -> Any:
-        i = self._scalar(i, "i")
-        if i.ndim == 0:
-            return super().get(array, i)
-        at = self.np.clip(i, 0, array.shape[0] - 1)
-        return array.at[at, self.np.arange(self.paths)].get(**_IN_BOUNDS)
-
-    def loop(
-        self, first: Any, last: Any, body: Callable[..., dict[str, Any]], **carry: Any
-    ) -> Fields:
-        start = self._settled(self._carry(carry), lambda c: body(self.np.int32(0), Fields(c)))
-        step = lambda i, c: self._like(body(i, Fields(c, "loop value")), start)  # noqa: E731
-        values = self.lax.fori_loop(self.np.int32(first), self.np.int32(last), step, start)
-        return Fields(values, "loop value")
-
-    def loop_while(
-        self,
-        first: Any,
-        last: Any,
-        cond: Callable[[Any, Any], Any],
-        body: Callable[[Any, Any], dict[str, Any]],
-        **carry: Any,
-    ) -> Fields:
-        start = {k: self._wide(v) for k, v in self._carry(carry).items()}
-        going = self._active(self.np.bool_(True))
-
-        def test(i: Any, active: Any, c: dict[str, Any]) -> Any:
-            return active & cond(i, Fields(c, "loop value"))
-
-        def step(at: tuple[Any, Any, dict[str, Any]]) -> tuple[Any, Any, dict[str, Any]]:
-            i, active, c = at
-            self._enclosing.append(active)
-            new = self._carry(body(i, Fields(c, "loop value")))
-            self._enclosing.pop()
-            c = {k: self.merge(active, new[k], v) for k, v in c.items()}
-            return i + 1, test(i + 1, active, c), c
-
-        end = self.np.int32(last)
-        begin = (self.np.int32(first), test(self.np.int32(first), going, start), start)
-        _, _, values = self.lax.while_loop(
-            lambda at: (at[0] < end) & self.np.any(at[1]), step, begin
-        )
-        return Fields(values, "loop value")
-
-    def while_any(
-        self, cond: Callable[[Any], Any], body: Callable[[Any], dict[str, Any]], **carry: Any
-    ) -> Fields:
-        start = {k: self._wide(v) for k, v in self._carry(carry).items()}
-        outer = self._enclosing[-1] if self._enclosing else None
-
-        def active(c: dict[str, Any]) -> Any:
-            mask = self.np.broadcast_to(cond(Fields(c, "loop value")), (self.paths,))
-            return mask if outer is None else mask & outer
-
-        def step(c: dict[str, Any]) -> dict[str, Any]:
-            mask = active(c)
-            self._enclosing.append(mask)
-            new = self._carry(body(Fields(c, "loop value")))
-            self._enclosing.pop()
-            return {k: self.merge(mask, new[k], v) for k, v in c.items()}
-
-        values = self.lax.while_loop(lambda c: self.np.any(active(c)), step, start)
-        return Fields(values, "loop value")
-
-    def _wide(self, x: Any) -> Any:
-        return x if x.ndim else self.np.broadcast_to(x, (self.paths,))
-
-    def _settled(
-        self, start: dict[str, Any], once: Callable[[dict[str, Any]], Any]
-    ) -> dict[str, Any]:
-        """Start values with the shapes that the body returns: a carry keeps its shape in JAX."""
-        import jax
-
-        shapes = jax.eval_shape(lambda c: self._carry(once(c)), start)
-        wide = {k: v if v.shape == shapes[k].shape else self._wide(v) for k, v in start.items()}
-        if any(wide[k] is not start[k] for k in start):
-            return self._settled(wide, once)
-        return wide
-
-    def _like(self, new: dict[str, Any], start: dict[str, Any]) -> dict[str, Any]:
-        values = self._carry(new)
-        return {k: self.np.broadcast_to(values[k], start[k].shape) for k in start}
-
-
 class JaxKernel:
     def __init__(self, program: Program, dtype: str, platform: str) -> None:
         import jax
 
         self.program, self.dtype = program, dtype
         self.chunk = CPU_CHUNK if platform == "cpu" else ACCELERATOR_CHUNK
+        self.busy = CPU_BUSY if platform == "cpu" else 0
         self.threads = thread_count() if platform == "cpu" else 1
         self.stamp = {
             "backend": "jax",
@@ -225,69 +120,90 @@ class JaxKernel:
 
     def _inputs(self, model: Model) -> dict[str, Any]:
         real = np.float64 if self.dtype == "float64" else np.float32
-        flat: dict[str, Any] = {k: real(v) for k, v in model.reals.items()}
-        flat |= {k: np.int32(v) for k, v in model.ints.items()}
-        for name, data in model.columns.items():
-            flat[name] = np.asarray(data, real if data.dtype.kind == "f" else np.int32)
-        return flat
+        reals, ints = host_values(self.program, [*model.reals.values()], [*model.ints.values()])
+        columns = [
+            np.asarray(model.columns[name], real if kind == "f" else np.int32)
+            for name, kind in self.program.columns
+        ]
+        return {
+            "reals": np.array([*reals, 0.0], real), "ints": np.array([*ints, 0], np.int32), "columns": columns
+        }  # fmt: skip
 
     def _function(self, model: Model, months: int, series: bool) -> Any:
+        """Compiled once for columns of one length and chunks of one size; with series, for a number of months."""
         import jax
 
+        from .jax_cache import executable
+
         shapes = tuple(np.shape(c) for c in model.columns.values())
-        key = (shapes, months if series else 0)
+        key = (shapes, self.chunk, months if series else 0)
         if key not in self._compiled:
-            self._compiled[key] = jax.jit(self._build(jax, model, months, series))
+            low, high = path_words(0, self.chunk)
+            word = np.uint32(0)
+            lowered = jax.jit(self._build(months, series)).lower(
+                self._inputs(model), (word, word), low, high, np.int32(months)
+            )
+            self._compiled[key] = executable(lowered, self.stamp["target"])
         return self._compiled[key]
 
-    def _build(
-        self, jax: Any, model: Model, months: int, series: bool
-    ) -> Callable[..., tuple[Any, ...]]:
-        jnp = jax.numpy
-        real = jnp.float64 if self.dtype == "float64" else jnp.float32
+    def _build(self, months: int, series: bool) -> Callable[..., tuple[Any, ...]]:
+        from jax import lax
+        from jax import numpy as jnp
+
+        from .jax_program import Evaluator, Lanes
+
+        program = self.program
+        real = np.float64 if self.dtype == "float64" else np.float32
+        scalars = [k for k, v in enumerate(program.state) if v.kind == "f" and not v.length]
+        arrays = [k for k, v in enumerate(program.state) if v.kind == "f" and v.length]
 
         def simulate(
-            flat: dict[str, Any], key: Any, low: Any, high: Any, last: Any
+            inputs: dict[str, Any], key: Any, low: Any, high: Any, last: Any
         ) -> tuple[Any, ...]:
-            xp = JaxNamespace(jax, self.dtype == "float64", (low, high), key)
-            inputs = {k: flat[k] for k in (*model.reals, *model.ints)}
-            inputs |= {k: ArrayColumn(jnp, flat[k]) for k in model.columns}
-            state = {k: xp.full(v) for k, v in model.init(xp, inputs).items()}
-            bad = jnp.zeros(xp.paths, jnp.int32)
-            metrics = jnp.zeros((len(model.metrics), xp.paths), real)
+            lanes = Lanes(low, high)
+            evaluate = Evaluator(program, real, inputs, key, self.busy)
+            env: dict[int, Any] = {}
+            start = [lanes.wide(x) for x in evaluate.block(program.init, env, lanes)]
+
+            def as_real(x: Any) -> Any:
+                return lax.convert_element_type(lanes.wide(x), real)
+
+            def finite(values: list[Any]) -> Any:
+                """Whether all of them are, by path."""
+                ok = jnp.ones(lanes.width, bool)
+                for x in values:
+                    ok &= jnp.isfinite(x) if x.ndim == 1 else jnp.isfinite(x).all(axis=0)
+                return ok
 
             def month_step(month: Any, carry: Any) -> tuple[Any, Any]:
                 state, bad, _ = carry
-                new, seen = model.step(xp, inputs, state, month)
-                state = {k: xp.full(new[k]).astype(state[k].dtype) for k in state}
-                got = jnp.stack([xp.full(seen[k]).astype(real) for k in model.metrics])
-                ok = jnp.ones(xp.paths, bool)
-                for v in state.values():
-                    if v.dtype == real and v.ndim == 1:
-                        ok &= jnp.isfinite(v)
-                end = jnp.isfinite(got).all(axis=0)
-                for v in state.values():
-                    if v.dtype == real and v.ndim == 2:
-                        end &= jnp.isfinite(v).all(axis=0)
-                ok &= (month < last) | end
+                here = env | {program.month.id: month}
+                here |= {v.id: x for v, x in zip(program.state, state, strict=True)}
+                outs = evaluate.block(program.step, here, lanes)
+                n = len(state)
+                state = [lanes.wide(x) for x in outs[:n]]
+                metrics = [as_real(x) for x in outs[n : n + len(program.metrics)]]
+                ok = finite([state[k] for k in scalars])
                 bad = jnp.where((bad == 0) & ~ok, month, bad)
-                rows = [
-                    jnp.atleast_2d(xp.full(seen[k])).astype(real) for k in model.series if series
-                ]
-                record = jnp.concatenate(rows) if rows else jnp.zeros((0, xp.paths), real)
-                return (state, bad, got), record
+                rows = [jnp.atleast_2d(as_real(x)) for x in outs[n + len(metrics) :] if series]
+                record = jnp.concatenate(rows) if rows else jnp.zeros((0, lanes.width), real)
+                return (state, bad, metrics), record
 
-            start = (state, bad, metrics)
+            nothing = jnp.zeros(lanes.width, real)
+            begin = (start, jnp.zeros(lanes.width, jnp.int32), [nothing] * len(program.metrics))
             if series:
                 ticks = jnp.arange(1, months + 1, dtype=jnp.int32)
-                (_, bad, metrics), record = jax.lax.scan(
-                    lambda c, t: month_step(t, c), start, ticks
+                done, record = lax.scan(lambda c, t: month_step(t, c), begin, ticks)
+            else:
+                done = lax.fori_loop(
+                    jnp.int32(1), last + 1, lambda t, c: month_step(t, c)[0], begin
                 )
-                return metrics, bad, record
-            _, bad, metrics = jax.lax.fori_loop(
-                jnp.int32(1), last + 1, lambda t, c: month_step(t, c)[0], start
-            )
-            return metrics, bad
+                record = None
+            state, bad, metrics = done
+            ok = finite([state[k] for k in arrays] + metrics)
+            bad = jnp.where((bad == 0) & ~ok, last, bad)
+            table = jnp.stack(metrics)
+            return (table, bad, record) if series else (table, bad)
 
         return simulate
 
