@@ -14,6 +14,8 @@ from .narrow import narrow
 MANTISSA_BITS = 11  # of a bin: 2048 bins an octave, so a quantile errs by 0.05 % at the very most
 _SHIFT = 23 - MANTISSA_BITS
 _ZERO = np.int32(1 << (31 - _SHIFT))  # the bin of 0
+_ROUND = 1 << 10
+"""Columns are given room in steps of so many bins, so that what one leaves is what another needs."""
 _WINDOW = 1 << 15
 """Bins that are counted at once: sixteen octaves, few enough for a fast memory."""
 
@@ -107,7 +109,8 @@ class Histogram:
             if len(rest := np.flatnonzero(below)):
                 self.add(values[rest], desk)
             np.maximum(keys, np.int32(first - 1), out=keys)
-        self._count_in(values, keys, first, last, desk)
+        with np.errstate(invalid="ignore"):  # of a value that is not a number, which has a bin too
+            self._count_in(values, keys, first, last, desk)
 
     def _count_in(
         self, values: NDArray[Any], keys: NDArray[np.int32], first: int, last: int, desk: Desk
@@ -170,7 +173,7 @@ class Histogram:
         old[at] = False
         for name, new in zip(("_keys", "_count", "_least", "_most"), bins, strict=True):
             column = getattr(self, name)
-            wider = np.empty(len(old), column.dtype)
+            wider = np.empty(-(-len(old) // _ROUND) * _ROUND, column.dtype)[: len(old)]
             wider[old], wider[at] = column, new
             setattr(self, name, wider)
 

@@ -201,7 +201,7 @@ class Labels:
         return len(self.codes)
 
     def __getitem__(self, row: int) -> str:
-        return self.names[self.codes[row]]
+        return self.names[int(self.codes[row])]
 
 
 def columns_of(table: pa.Table) -> dict[str, Any]:

@@ -39,9 +39,10 @@ class Tail:
     def add(self, values: NDArray[Any], paths: Paths) -> None:
         """Add values of ascending paths."""
         if self._bound is None:
-            enough = len(values) > self.keep  # ties with the least of them go later, by path
             x = self.sign * values
-            wanted = x >= _largest(x, self.keep) if enough else np.ones(len(x), bool)
+            least = _largest(x, self.keep) if len(x) > self.keep else np.nan
+            # ties with the least go later, by path; what is not a number is never among the extreme
+            wanted = ~np.isnan(x) if np.isnan(least) else x >= least
         else:
             edge = self.sign * self._bound
             wanted = values > edge if self.sign > 0 else values < edge
@@ -176,7 +177,7 @@ class Sample:
     def _compress(self) -> None:
         if len(self._paths) < 2 and self._held <= self.keep:
             return
-        paths, values = np.concatenate(self._paths), np.concatenate(self._values, axis=1)
+        paths = np.concatenate(self._paths)
         order = mixed(paths)
         if len(paths) > self.keep:
             chosen = np.argpartition(order, self.keep - 1)[: self.keep]
@@ -184,5 +185,7 @@ class Sample:
         else:
             chosen = np.arange(len(paths))
         chosen = chosen[np.argsort(paths[chosen])]
-        self._paths, self._values = [paths[chosen]], [values[:, chosen]]
-        self._held = len(chosen)
+        values = np.empty((self.metrics, len(chosen)), np.result_type(*self._values))
+        for k, row in enumerate(values):  # of one metric at a time, for the sample is large
+            row[:] = np.concatenate([piece[k] for piece in self._values])[chosen]
+        self._paths, self._values, self._held = [paths[chosen]], [values], len(chosen)

@@ -461,6 +461,25 @@ def test_beyond_float32() -> None:
     assert all(math.isnan(got[k]) for k in ("sd", "se"))  # their squares are beyond float64
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_metric_that_is_not_a_number_or_infinite(dtype: str) -> None:
+    """Its mean is not a number; every path is counted in a bin, and nothing warns."""
+    rng = np.random.default_rng(6)
+    for odd in (np.nan, -np.nan, np.inf, -np.inf):
+        statistics = Statistics(("x", "y"))
+        values = rng.normal(size=(2, 5000)).astype(dtype)
+        values[0, ::100] = odd
+        values[1] = odd
+        for number in range(4):
+            statistics.add(number, values, np.zeros(5000, np.int32))
+        x = statistics.metric("x")
+        assert math.isnan(x.mean())
+        assert x.histogram.total() == 20_000
+        assert x.quantile(0.5) == pytest.approx(0.0, abs=0.1)
+        assert statistics.metric("y").histogram.total() == 20_000
+
+
 # ---- bad paths
 class Diverges(System):
     """From month 7 on, about a path in a thousand is infinite, and one in a thousand is not a number."""
