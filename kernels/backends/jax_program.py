@@ -22,7 +22,7 @@ from ..philox import philox4x32
 from ..program import Block, Loop, Op, Program, Sparse, Value, While, walk
 
 GATHERED = 64
-"""Arrays up to this length are copied for the lanes at work; of longer ones, the rows that are read or written."""
+"""Arrays up to this length are copied for the lanes at work; a ``While`` that carries a longer one is not packed."""
 
 Env = dict[int, Any]
 _IN_BOUNDS: dict[str, Any] = {"mode": "promise_in_bounds", "unique_indices": True}
@@ -196,7 +196,8 @@ class Evaluator:
     def _while(self, s: While, env: Env, lanes: Lanes) -> Sequence[Any]:
         start = _start(s, env, lanes)
         todo = self._wanted(s, env, start, lanes)
-        if not self._packs(lanes):
+        # a longer array is not copied for some lanes, and XLA copies the whole of it for each batch
+        if not self._packs(lanes) or any(c.length > GATHERED for c in s.carry):
             return self._rounds(s, env, todo, start, lanes)
 
         def copied(x: Any) -> bool:
@@ -208,12 +209,9 @@ class Evaluator:
         def turn(first: Any, carry: Any) -> Any:
             few = lanes.some(work.places(first, self.busy))
             outside = env | {k: pick(env[k], few.at) for k in read}
-            own = [pick(x, few.at) if copied(x) else x for x in carry]
+            own = [pick(x, few.at) for x in carry]
             done = self._rounds(s, outside, few.active, own, few)
-            return [
-                place(x, few.at, new) if copied(x) else new
-                for x, new in zip(carry, done, strict=True)
-            ]
+            return [place(x, few.at, new) for x, new in zip(carry, done, strict=True)]
 
         return self._batches(work.count, turn, start)
 
