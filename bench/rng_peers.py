@@ -147,7 +147,7 @@ def _filled(run: Any) -> Simulate:
 
 
 def _jax(kind: str) -> Simulate:
-    """threefry2x32, JAX's default; rbg and unsafe_rbg are no faster on a processor."""
+    """threefry2x32, JAX's default; rbg and unsafe_rbg took five times as long on a processor."""
     import jax
 
     draw = {"normal": jax.random.normal, "uniform": jax.random.uniform}[kind]
