@@ -123,10 +123,7 @@ def observer(systems: dict[str, Any]) -> Decisions:
     made, credit, structured = Decisions(), systems["private_credit"], systems["structured"]
     firms = [f.name for f in systems["firms"].firm]
     made.sizes = (firms, len(structured.pool), len(structured.spv))
-    in_order = credit.method == "order"
-    made.bits = (
-        {"low": credit.groups, "high": credit.groups, "tag": credit.slots} if in_order else {}
-    )
+    made.bits = {"taken": credit.groups} if credit.method == "order" else {}
     return made
 
 
