@@ -22,7 +22,7 @@ from gpu_compile import KERNELS
 from gpu_models import model
 
 SEED, PATHS = 11, 200_000
-SHAPES = ((64, 0), (128, 0), (256, 0), (128, 3), (128, 4), (128, 6))
+SHAPES = ((64, 0), (128, 0), (256, 0), (128, 2), (128, 3), (128, 4), (128, 6))
 """Threads a block, and blocks that a multiprocessor should hold: 0 leaves that to the compiler."""
 WORKERS = 12  # that compile: each has a context on the GPU
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
