@@ -122,7 +122,9 @@ class _Emitter:
         r = op.results[0]
         name = self.name(r)
         self.put(f"{r.kind.upper()} {name}[{r.length}];", op.line)
-        self.put(f"for (int j = 0; j < {r.length}; ++j) {name}[j] = {self.as_varying(op.args[0])};")
+        self.put(
+            f"OB_LOOP for (int j = 0; j < {r.length}; ++j) {name}[j] = {self.as_varying(op.args[0])};"
+        )
 
     def set(self, op: Op) -> None:
         array, index, value = op.args
@@ -184,7 +186,8 @@ class _Emitter:
         if s.cond is not None:
             self.put(f"M {going} = {self.active[-1] if self.active else 'v_spread(true)'};")
         self.put(
-            f"for (int {i} = {self.name(s.first)}; {i} < {self.name(s.last)}; ++{i}) {{", s.line
+            f"OB_LOOP for (int {i} = {self.name(s.first)}; {i} < {self.name(s.last)}; ++{i}) {{",
+            s.line,
         )
         self.depth += 1
         if s.cond is not None:
@@ -228,7 +231,7 @@ class _Emitter:
         self.put(f"OB_EVENTS({events}, {s.most});")
         first = self.name(s.first)
         last = f"s_min({self.name(s.last)}, {first} + {s.most})"
-        self.put(f"for (int {i} = {first}; {i} < {last}; ++{i}) {{", s.line)
+        self.put(f"OB_LOOP for (int {i} = {first}; {i} < {last}; ++{i}) {{", s.line)
         self.depth += 1
         self.block(s.cond)
         self.put(f"OB_MARK({events}, {i}, {outer}{self.as_varying(s.cond.outs[0])});")

@@ -31,6 +31,15 @@ INLINE void philox(U path, word path_and_month, word stream, BLOCK block, word k
   philox_rounds<10>(path, path_and_month, stream, block, key0, key1, w0, w1, w2, w3);
 }
 
+// A kernel's text is long: loops that are written out again would not fit the caches of instructions.
+#if defined(__clang__)
+#define OB_LOOP _Pragma("clang loop unroll(disable)")
+#elif defined(__CUDACC__)
+#define OB_LOOP _Pragma("unroll 1")
+#else
+#define OB_LOOP  // g++ does not unroll by itself
+#endif
+
 // A float state is tested by adding 0 * x: NaN and infinities leave NaN behind, nothing else does.
 #define OB_WATCH(x) watch = watch + (x) * R(0)
 
