@@ -257,7 +257,7 @@ class Tracer(Namespace):
         self,
         first: Any,
         last: Any,
-        most: int,
+        most: Any,
         cond: Callable[[Any, Any], Any],
         body: Callable[[Any, Any], dict[str, Any]],
         arrays: dict[str, Any],
@@ -267,7 +267,8 @@ class Tracer(Namespace):
 
         ``cond`` is asked for all i first. Then ``body(i, arrays)``, i by path, is computed for those where it held; it
         returns the arrays, which it reads and sets at i alone, and under the names of ``sums`` what is added to
-        each. Indices are ``most`` at most, a Python number. A kernel packs the events of many paths and indices together, so that hardly a lane is idle.
+        each. Indices are ``most`` at most, a Python number. A kernel packs the events of many paths and indices
+        together, so that hardly a lane is idle.
         """
         lo, hi = self._bounds(first, last)
         held, totals = self._carry(arrays), self._carry(sums)

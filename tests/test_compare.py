@@ -597,7 +597,7 @@ def test_bad_input(folders: dict[str, str], tmp_path: Path) -> None:
         return done.stderr.splitlines()
 
     assert refused(folders["today"], folders["other"], "--paths", "5", "--set", "a=1", "--seed", "1") == [
-        f"error: --{o}: is for scenarios; A and B are runs that are done" for o in ("paths", "seed", "set")
+        f"error: --{o}: is for scenarios; {folders['today']} and {folders['other']} are done" for o in ("paths", "seed", "set")
     ]  # fmt: skip
     assert refused(str(tmp_path), "textbook")[0] == (
         f"error: {tmp_path}: no run lies there; it should be a folder that --out wrote"

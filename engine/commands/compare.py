@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -19,7 +18,6 @@ from .shared import (
     event_option,
     fail,
     format_option,
-    load_scenario,
     months_option,
     paths_option,
     seed_option,
@@ -29,7 +27,6 @@ from .shared import (
 
 PAIRED = 1 << 18
 """Paths of which a run for comparison keeps all values, so that they can be paired."""
-_OF_SCENARIOS = ("paths", "seed", "backend", "dtype", "months", "overrides", "events")
 
 
 @click.command()
@@ -97,6 +94,7 @@ def compare(
       overbuilt compare base funding_freeze --margin 1% --margin "0.1 USD bn"
     """
     from ..compare import compare as judge
+    from .sides import load_sides
 
     problems: list[str] = []
     asked: dict[str, Any] = {
@@ -105,7 +103,8 @@ def compare(
         "stats": tuple(s.strip() for s in stats.split(",") if s.strip()),
         "metrics": metrics or ("*",),
     }
-    sides = _load((a, b), options, problems)
+    wanted = wanted_values(options["overrides"], options["events"], problems)
+    sides = load_sides((a, b), options, wanted, problems)
     _check(sides, asked, problems)
 
     def work() -> Any:
@@ -145,65 +144,11 @@ def _margins(texts: tuple[str, ...], problems: list[str]) -> dict[str, Any]:
     return found
 
 
-def _load(names: tuple[str, str], options: dict[str, Any], problems: list[str]) -> list[Any]:
-    """Each side: the result of a run's folder; or a dict of what to simulate; None where it is neither."""
-    from ..run_store import is_url, load_run
-    from ..validate import ConfigError
-
-    wanted = wanted_values(options["overrides"], options["events"], problems)
-    sides: list[Any] = [None, None]
-    folders = [is_url(name) or ("\0" not in name and Path(name).is_dir()) for name in names]
-    for k, name in enumerate(names):
-        if folders[k]:
-            try:
-                sides[k] = load_run(name)
-            except ConfigError as error:
-                problems += error.problems
-    given = [o for o in _OF_SCENARIOS if _given(o)]
-    if all(folders):
-        spelt = {"overrides": "set", "events": "event"}
-        problems += [
-            f"--{spelt.get(o, o)}: is for scenarios; A and B are runs that are done" for o in given
-        ]
-        return sides
-    run = next((s for s in sides if s is not None), None)
-    how = {k: options[k] for k in ("paths", "seed", "backend", "dtype", "months")}
-    if run is not None:
-        as_run = {
-            "paths": run.path_count,
-            "seed": run.seed,
-            "months": run.months,
-            "dtype": run.dtype,
-        }
-        how |= {k: v for k, v in as_run.items() if k not in given}
-    if how["months"] is not None and 1 <= how["months"] <= 240:
-        wanted["months"] = how["months"]
-    for k, name in enumerate(names):
-        if not folders[k]:
-            loaded = load_scenario(name, wanted, problems)
-            sides[k] = {"model": loaded, **how} if loaded else None
-    return sides
-
-
-def _given(option: str) -> bool:
-    """Whether the user said it, rather than left it at its default."""
-    source = click.get_current_context().get_parameter_source(option)
-    return source == click.core.ParameterSource.COMMANDLINE
-
-
 def _check(sides: list[Any], asked: dict[str, Any], problems: list[str]) -> None:
     """Exit with everything that is wrong, before anything is simulated."""
-    from ..arguments import check_run
     from ..compare import check, units_of
     from ..validate import ConfigError
 
-    for side in sides:
-        if isinstance(side, dict):
-            months = side["model"].months if side["months"] is None else side["months"]
-            try:
-                check_run(side["paths"], side["seed"], months, side["dtype"], side["backend"])
-            except ConfigError as error:
-                problems += error.problems
     units = [
         {n: s["model"].economy.unit(n) for n in s["model"].economy.metrics}
         if isinstance(s, dict)

@@ -84,7 +84,7 @@ def plot(
     from ..charts.figure import check_target
     from ..charts.kinds import draw, problems_of
     from ..validate import ConfigError
-    from .report_sides import load_sides
+    from .sides import load_sides
 
     problems: list[str] = []
     if kind not in KINDS:

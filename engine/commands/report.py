@@ -66,7 +66,7 @@ def report(
     """
     from ..report.page import check_target
     from ..validate import ConfigError
-    from .report_sides import load_sides
+    from .sides import load_sides
 
     problems: list[str] = []
     names = (run,) if other is None else (run, other)

@@ -191,7 +191,7 @@ class Evaluator:
 
         begin = (first, going(first, every.active, start), start)
         _, _, carry = lax.while_loop(lambda at: (at[0] < last) & at[1].any(), turn, begin)
-        return carry  # type: ignore[no-any-return]
+        return carry
 
     def _while(self, s: While, env: Env, lanes: Lanes) -> Sequence[Any]:
         start = _start(s, env, lanes)
@@ -201,7 +201,7 @@ class Evaluator:
             return self._rounds(s, env, todo, start, lanes)
 
         def copied(x: Any) -> bool:
-            return x.ndim == 1 or x.shape[0] <= GATHERED
+            return bool(x.ndim == 1 or x.shape[0] <= GATHERED)
 
         read = [v.id for v in _reads(s) if v.varying and v.id in env and copied(env[v.id])]
         work = Marked(todo)
@@ -213,7 +213,8 @@ class Evaluator:
             done = self._rounds(s, outside, few.active, own, few)
             return [place(x, few.at, new) for x, new in zip(carry, done, strict=True)]
 
-        return self._batches(work.count, turn, start)
+        done: Sequence[Any] = self._batches(work.count, turn, start)
+        return done
 
     def _packs(self, lanes: Lanes) -> bool:
         """Whether lanes that have work are packed together here: not among lanes that are packed already."""
@@ -280,7 +281,7 @@ class Evaluator:
             waiting &= jnp.arange(s.most)[:, None] != event
             return waiting, new[:n] + sums
 
-        return lax.while_loop(lambda at: at[0].any(), turn, (waiting, start))[1]  # type: ignore[no-any-return]
+        return lax.while_loop(lambda at: at[0].any(), turn, (waiting, start))[1]
 
     def _wanted(self, s: While, env: Env, carry: Sequence[Any], lanes: Lanes) -> Any:
         (mask,) = self.block(s.cond, env | _named(s.carry, carry), lanes)
@@ -298,7 +299,7 @@ class Evaluator:
             return self._wanted(s, env, new, inner), new
 
         _, carry = lax.while_loop(lambda at: at[0].any(), turn, (todo, start))
-        return carry  # type: ignore[no-any-return]
+        return carry
 
     def _masked(
         self, body: Block, env: Env, carry: Sequence[Value], old: Sequence[Any], lanes: Lanes

@@ -1,4 +1,4 @@
-"""What a report is of: folders of runs, and scenarios to be simulated."""
+"""What a comparison, a report or a plot is of: folders of runs, and scenarios to be simulated."""
 
 from __future__ import annotations
 
