@@ -186,7 +186,9 @@ def test_the_reference_replays_what_record_says(name: str, months: int, path: in
 
 def test_the_words_of_a_float32_record_are_whole() -> None:
     """Which loans default is kept in words of 32 bits, which float32 does not hold: every one must be exact."""
-    path = (1 << 32) + 8  # the first beyond 2^32 with a word of more than the 24 bits that float32 holds
+    path = (
+        1 << 32
+    ) + 8  # the first beyond 2^32 with a word of more than the 24 bits that float32 holds
     got = ready("textbook", "native", "float32").path(path)
     want = recorded("textbook", path, 12)
     names = [k for k, v in got.values.items() if v.dtype == np.uint32]
@@ -532,7 +534,9 @@ def test_json_has_the_story_the_metrics_and_what_is_shown() -> None:
     shown = got["months_from_0"]
     assert shown["private_credit.loss"][0] is None
     assert shown["private_credit.loss"][1:] == want.values["private_credit.loss"].tolist()
-    assert shown["private_credit.taken[0]"][1:] == want.values["private_credit.taken"][:, 0].tolist()
+    assert (
+        shown["private_credit.taken[0]"][1:] == want.values["private_credit.taken"][:, 0].tolist()
+    )
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -35,7 +35,11 @@ FLAGS = (
     "-fno-strict-aliasing", "-fwrapv", "-fvisibility=hidden", "-Wno-psabi", "-Wno-ignored-attributes",
 )  # fmt: skip
 TARGET_VARIABLE = "OVERBUILT_NATIVE_TARGET"
-COMPILERS = ("clang++", "g++", "c++")  # clang takes a third of the time, and its code is a tenth faster
+COMPILERS = (
+    "clang++",
+    "g++",
+    "c++",
+)  # clang takes a third of the time, and its code is a tenth faster
 INSTALL = "install g++ or clang (Debian: apt install g++), or name one in CXX"
 VECTOR_BYTES = 64  # of a per-path value, at the widest
 STACK_UNIT = 1 << 16
