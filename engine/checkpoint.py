@@ -37,7 +37,7 @@ _NAME = re.compile(r"checkpoint-([0-9]{1,12})\.zip")
 def write(statistics: Statistics, seconds: float, to: IO[bytes]) -> None:
     """Write statistics as a zip of a JSON head and an Arrow stream for each table, piece by piece.
 
-    Its entries do not say when they were written: equal statistics are equal bytes.
+    Its entries do not say when they were written: equal statistics and seconds are equal bytes.
     """
     import pyarrow as pa
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,12 @@ def optimized(economy: Economy, float64: bool) -> Program:
         try:
             return _read(cache.folder() / name)
         except (OSError, ValueError, KeyError, TypeError, IndexError):
-            cache.discard(name)  # damaged: the disk was full, say
+            with suppress(OSError):
+                cache.discard(name)  # damaged: the disk was full, say
     program = optimize(trace(economy, float64))
     if _name(economy, float64) == name:  # else something changed meanwhile: whose program is it?
-        cache.fetch(name, lambda to: _write(to, program))
+        with suppress(OSError):  # a full disk keeps nothing, and costs nothing but the next trace
+            cache.fetch(name, lambda to: _write(to, program))
     return program
 
 

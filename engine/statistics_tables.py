@@ -205,9 +205,12 @@ class Labels:
 
 
 def columns_of(table: pa.Table) -> dict[str, Any]:
-    """A table's columns as NumPy arrays, or Labels."""
+    """A table's columns as NumPy arrays, or Labels. Raises pyarrow's ArrowInvalid for one that is not sound."""
     import pyarrow as pa
 
+    table.validate(
+        full=True
+    )  # a stream is not checked as it is read, and what follows takes it at its word
     table, found = table.unify_dictionaries(), {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         if pa.types.is_dictionary(column.type) and column.num_chunks:

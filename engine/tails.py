@@ -39,10 +39,12 @@ class Tail:
     def add(self, values: NDArray[Any], paths: Paths) -> None:
         """Add values of ascending paths."""
         if self._bound is None:
+            sound = ~np.isnan(values)  # what is not a number is never among the extreme
+            if not sound.all():
+                values, paths = values[sound], paths[sound]
             x = self.sign * values
-            least = _largest(x, self.keep) if len(x) > self.keep else np.nan
-            # ties with the least go later, by path; what is not a number is never among the extreme
-            wanted = ~np.isnan(x) if np.isnan(least) else x >= least
+            # ties with the least go later, by path
+            wanted = x >= (_largest(x, self.keep) if len(x) > self.keep else -np.inf)
         else:
             edge = self.sign * self._bound
             wanted = values > edge if self.sign > 0 else values < edge

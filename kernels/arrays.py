@@ -1,4 +1,4 @@
-"""The array namespace: a model's ``xp`` on whole arrays, for NumPy (eager) and JAX (under jit).
+"""The array namespace: a model's ``xp`` on whole NumPy arrays, computed at once.
 
 Per-path values are arrays of shape (paths,); uniform ones are scalars; a per-path array of length L has
 shape (L, paths).
@@ -37,7 +37,7 @@ def _within(i: Any, last: int) -> int:
 
 
 class ArrayNamespace(Namespace):
-    """``np`` is numpy or jax.numpy; ``path`` the path numbers as two uint32 arrays (low word, high word)."""
+    """``np`` is numpy; ``path`` the path numbers as two uint32 arrays (low word, high word)."""
 
     def __init__(self, np: Any, float64: bool, path: tuple[Any, Any], seed: Any) -> None:
         self.np = np

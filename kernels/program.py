@@ -401,6 +401,12 @@ def _verify_sparse(s: Sparse) -> None:
         _need(kinds == {("f", 0)} and result.varying, "a sparse loop's sums are reals", s.line)
     own = {v.id for v in s.carry}
     for t in walk(s.body):
+        _need(
+            not isinstance(t, Sparse),
+            "a sparse loop stands inside a sparse loop",
+            s.line,
+            ArrayError,
+        )
         if isinstance(t, Op):
             if t.name in ("get", "set") and t.args[0].id in own:
                 _need(

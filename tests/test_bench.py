@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from overbuilt.kernels.backends import native
@@ -82,7 +83,8 @@ def test_cheap_cases_run_and_are_kept(tmp_path: Path) -> None:
     cases = json.loads(file.read_text())["cases"]
     assert list(cases) == ["start", "statistics"]
     assert [r["cache"] for r in cases["start"]["rows"]] == ["", "", "empty", "warm"]
-    assert len(cases["statistics"]["rows"]) == 3
+    assert len(cases["statistics"]["rows"]) == 4
+    assert all(0 < r["share"] for r in cases["statistics"]["rows"][1:])
     for found in cases.values():
         assert found["command"].endswith("--quick")
         assert found["commit"]
@@ -180,6 +182,22 @@ def test_agreement_is_within_four_standard_errors(module: Any) -> None:
     assert not agrees(one, {"mean": 1.21, "mean_se": 0.04})
 
 
+def test_paths_are_held_to_the_reference_value_by_value(module: Any) -> None:
+    within = module("cases.base").within
+    right = np.random.default_rng(1).uniform(1.0, 2.0, (3, 512))
+
+    def wrong(paths: int, by: float) -> Any:
+        return right * np.where(np.arange(512) < paths, [[1.0 + by], [1.0], [1.0]], 1.0)
+
+    assert within(wrong(512, 1e-10), right, "float64") == (True, "512/512")
+    assert within(wrong(1, 1e-8), right, "float64") == (False, "NO: 511/512")
+    assert within(wrong(512, 3e-5), right, "float32") == (True, "512/512")
+    assert within(wrong(11, 1e-3), right, "float32") == (True, "501/512")
+    assert within(wrong(12, 1e-3), right, "float32") == (False, "NO: 500/512")
+    assert within(wrong(1, float("nan")), right, "float64") == (False, "NO: 511/512")
+    assert within(wrong(0, 0.0), right[:, :64], "float64") == (True, "64/64")
+
+
 _LOOP = """
 #include <immintrin.h>
 extern "C" __attribute__((visibility("default"))) float work(long n) {
@@ -259,3 +277,20 @@ def test_a_book_of_so_many_loans(module: Any, tmp_path: Path) -> None:
         exposure = sum(float(re.split(",", line)[3]) for line in lines[1:])
         assert exposure == pytest.approx(434.0, rel=1e-3)
         load("base", overrides)  # raises where it does not fit
+
+
+def test_the_shipped_books_in_parts(module: Any, tmp_path: Path) -> None:
+    from overbuilt import load
+
+    ours = module("ours")
+    own, linked = ours.shipped_loans()
+    totals = []
+    for parts in (1, 10):
+        overrides = ours.with_split(parts, tmp_path)
+        economy = load("base", overrides).economy  # raises where they do not fit
+        credit = economy.systems["private_credit"]
+        loans, outside, problems = credit._split()
+        assert not problems
+        assert (len(loans), len(outside)) == (own * parts, linked)
+        totals.append(sum(x.exposure for x in loans))
+    assert totals[1] == pytest.approx(totals[0], rel=1e-9)

@@ -236,6 +236,24 @@ def test_an_extension_type_in_a_checkpoint_is_not_unpickled(tmp_path: Path) -> N
     assert not mark.exists()
 
 
+@pytest.mark.parametrize("code", [2_000_000_000, 1000, 5, -1])
+def test_a_label_that_no_dictionary_holds_is_refused(code: int) -> None:
+    """Arrow does not check a stream as it reads it: an index beyond the dictionary reads memory that is not ours."""
+    stream = io.BytesIO()
+    whole = zipfile.ZipFile(io.BytesIO(_packed())).read("moments.arrow")
+    table = pa.ipc.open_stream(whole).read_all()
+    row = table.column_names.index("metric")
+    batches = []
+    for codes, names in (([0] * len(table), ["a"]), ([code] * len(table), ["b", "c"])):
+        labels = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), names, safe=False)
+        batches += table.set_column(row, "metric", labels).to_batches()
+    with pa.ipc.new_stream(stream, batches[0].schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    with pytest.raises(ValueError, match="no checkpoint"):
+        checkpoint.unpack(repacked(lambda name, data: stream.getvalue() if name == "moments.arrow" else data))  # fmt: skip
+
+
 # ---- checkpoints
 def _packed() -> bytes:
     statistics = simulate(load("textbook", {"private_credit.loans": 5}), 40, 1, "numpy", months=2).statistics  # fmt: skip

@@ -31,6 +31,22 @@ def test_arrays_larger_than_a_usual_stack() -> None:
     assert np.array_equal(total, np.full((1, 40), length * (length - 1) / 2))
 
 
+@needs_compiler
+def test_lists_of_events_larger_than_a_usual_stack() -> None:
+    """An event for every index and path: a list of 200,000 times 16 numbers, 12.8 MB."""
+    most = 200_000
+
+    def step(xp: Any, inputs: dict[str, Any], state: dict[str, Any], month: Any) -> dict[str, Any]:
+        found = xp.sparse(
+            0, most, most, lambda i, a: i >= 0, lambda i, a: {"n": 1.0}, arrays={}, sums={"n": 0.0}
+        )
+        return {"n": found.n}
+
+    model = FunctionModel(step, ["n"])
+    count = compile_on("native", model, "float32").run(model, 0, 0, 40, 1, False).metrics
+    assert np.array_equal(count, np.full((1, 40), most))
+
+
 @pytest.mark.parametrize("asked", ["no-such-compiler", '"', "/nowhere/g++"])
 def test_a_compiler_that_is_not_there_is_named(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", asked)

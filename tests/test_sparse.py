@@ -153,6 +153,13 @@ def test_an_event_keeps_to_its_own_index() -> None:
         turned = xp.loop(0, 2, lambda j, c: {"a": xp.set(c.a, j, 1.0)}, a=a.a)
         return {"a": turned.a, "n": 1.0}
 
+    def nested(xp: Any, i: Any, a: Any) -> dict[str, Any]:
+        inner = xp.sparse(
+            0, 2, 2, lambda j, b: j < i, lambda j, b: {"n": 1.0}, arrays={}, sums={"n": 0.0}
+        )
+        return {"a": xp.set(a.a, i, 1.0), "n": inner.n}
+
+    assert "stands inside a sparse loop" in refused(nested)
     assert "another index than its event" in refused(beside)
     assert "another index than its event" in refused(looked)
     assert "carries one of its arrays" in refused(carried)

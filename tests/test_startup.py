@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import os
 import shutil
 import subprocess
@@ -296,6 +297,17 @@ def test_a_damaged_program_is_traced_again(own_cache: Path) -> None:
         file.write_text(damaged, encoding="utf-8")
         assert repr(optimized(textbook(), float64=False)) == repr(program)
         assert file.read_text(encoding="utf-8") == whole
+
+
+def test_a_full_disk_costs_no_more_than_the_trace(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache.tempfile, "TemporaryDirectory", full)
+    assert optimized(textbook(), float64=False).metrics == textbook().metrics
+    assert not list(own_cache.iterdir())
 
 
 @pytest.mark.parametrize("mode", [0o702, 0o720])

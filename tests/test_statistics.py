@@ -26,7 +26,7 @@ from overbuilt.engine.exact import ExactSum
 from overbuilt.engine.histogram import Histogram
 from overbuilt.engine.metric import Metric
 from overbuilt.engine.statistics import BLOCK, Statistics
-from overbuilt.engine.tails import PIECES
+from overbuilt.engine.tails import PIECES, Tail
 from overbuilt.kernels import backends
 
 Array = NDArray[Any]
@@ -459,6 +459,20 @@ def test_beyond_float32() -> None:
     got = statistics.summary()["x"]
     assert [got["mean"], got["p50"]] == [1.0, 3.0]
     assert all(math.isnan(got[k]) for k in ("sd", "se"))  # their squares are beyond float64
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.1, 0.15, 0.3, 0.9, 1.0])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_is_not_a_number_takes_no_place_in_a_tail(share: float, sign: int) -> None:
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=BLOCK).astype(np.float32)
+    x[rng.random(BLOCK) < share] = np.nan
+    tail = Tail(10_000, sign)
+    tail.add(x, np.arange(BLOCK, dtype=np.uint64))
+    tail.add(x[:1000], np.arange(BLOCK, BLOCK + 1000, dtype=np.uint64))
+    both = np.concatenate([x, x[:1000]])
+    sound = np.sort(both[~np.isnan(both)])
+    assert np.array_equal(tail.found()[0], (sound[::-1] if sign > 0 else sound)[:10_000])
 
 
 @pytest.mark.filterwarnings("error")

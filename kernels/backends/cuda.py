@@ -139,7 +139,7 @@ class CudaKernel:
         import cupy
 
         self.program, self.dtype, self.threads = program, dtype, threads
-        text = cache.debug_text(f"cuda-{dtype}", str(program), emit(program))
+        text = cache.debug_text(f"cuda-{dtype}", program, emit(program))
         full = source(text, "cuda", dtype == "float64")
         used = devices()
         device = cupy.cuda.Device(used[0])

@@ -24,7 +24,7 @@ import numpy as np
 
 from .. import cache
 from ..emit import emit, source
-from ..program import Op, Program, walk
+from ..program import Op, Program, Sparse, walk
 from ..trace import Model
 from .base import BackendError, Output, Status, check_same, pack, thread_count
 
@@ -250,10 +250,11 @@ def _joined(a: Output, b: Output) -> Output:
 
 
 def _stack_bytes(program: Program) -> int:
-    """What a kernel call puts on its stack at most: its per-path arrays, for a vector of paths."""
+    """What a kernel call puts on its stack at most: its per-path arrays and its lists of events, for a vector of paths."""
     blocks = (*walk(program.init), *walk(program.step))
-    lengths = (s.results[0].length for s in blocks if isinstance(s, Op) and s.name == "array")
-    return (1 << 20) + VECTOR_BYTES * sum(lengths)
+    arrays = sum(s.results[0].length for s in blocks if isinstance(s, Op) and s.name == "array")
+    events = sum(s.most + 1 for s in blocks if isinstance(s, Sparse))
+    return (1 << 20) + VECTOR_BYTES * (arrays + events)
 
 
 def _pool(threads: int, stack: int) -> ThreadPoolExecutor:
