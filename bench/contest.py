@@ -27,7 +27,8 @@ CACHES = ("OVERBUILT_CACHE", "TORCHINDUCTOR_CACHE_DIR", "NUMBA_CACHE_DIR", "WARP
 
 @dataclass(frozen=True)
 class Contender:
-    """Who runs what: ``module.build(*arguments)`` gives ``simulate(count, seed) -> one value a path``.
+    """Who runs what: ``module.build(*arguments)`` gives ``simulate(count, seed) -> one value a path``,
+    or (values, paths).
 
     ``count`` is the number of paths of a timed call; ``row`` what the table says of it. Contenders of the same
     ``process`` and environment share one.
@@ -131,7 +132,7 @@ def again(module: str, arguments: tuple[Any, ...], count: int, seed: int) -> tup
 def summary(module: str, arguments: tuple[Any, ...], how: str) -> dict[str, float]:
     """In a worker: the summary of all values of the timed calls, by the function ``how`` (module:function)."""
     where, _, name = how.partition(":")
-    values = np.concatenate(_VALUES.pop((module, arguments)))
+    values = np.concatenate(_VALUES.pop((module, arguments)), axis=-1)
     found: dict[str, float] = getattr(importlib.import_module(where), name)(values)
     return found
 

@@ -23,12 +23,12 @@ every lane, some 260 predicated steps per path when gaps and months are merged.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from machine import cores
 from numpy.typing import NDArray
 from trio_spec import (
     COSINE_COEFFICIENTS,
@@ -169,7 +169,7 @@ def build(algorithm: str) -> Callable[[int, int], NDArray[np.float32]]:
         key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), index)
         return lax.map(chunk, jax.random.split(key, chunks))
 
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    workers = cores()
     pool = ThreadPoolExecutor(workers)
     size = lanes * chunks
 

@@ -25,11 +25,11 @@ What makes this the fastest form found:
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from machine import cores
 from numpy.typing import NDArray
 from trio_spec import (
     LOGIT_PHI_COEFFICIENTS,
@@ -226,7 +226,7 @@ def build(algorithm: str) -> Callable[[int, int], NDArray[np.float32]]:
         raise ValueError(f"unknown algorithm {algorithm!r}")
     e = exposures().astype(np.float32)
     size = CHUNK[algorithm]
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    workers = cores()
     pool = ThreadPoolExecutor(workers)
 
     def simulate(paths: int, seed: int) -> NDArray[np.float32]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from machine import cores
 from numpy.typing import NDArray
 
 CHUNK = 256  # paths of a call by hand: fastest of those tried there
@@ -18,7 +18,7 @@ def build(who: str) -> Callable[[int, int], NDArray[np.floating]]:
 
     model = economy()
     if who == "by hand":
-        run = by_hand(model, CHUNK, len(os.sched_getaffinity(0)))
+        run = by_hand(model, CHUNK, cores())
         row = METRICS.index("private_credit.loss")
         return lambda paths, seed: run(paths, seed)[row]
     from overbuilt.engine.simulate import plan

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from contest import Missing, Worker
 from counting_cxx import CLASSES
+from machine import cores
 
 HERE = Path(__file__).resolve().parent
 COMPUTING = ("arithmetic", "mask", "gather", "divide")
@@ -100,11 +101,6 @@ def peak(threads: int, seconds: float = 0.1, tries: int = 5) -> float:
     rounds = max(1, round(rounds * seconds / spent))
     with ThreadPoolExecutor(threads) as pool:
         return _EACH * rounds / min(pool.map(timed, [rounds] * threads * tries))
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Counter:

@@ -21,18 +21,22 @@ def machine() -> dict[str, Any]:
     except OSError:  # not Linux
         info = []
     facts = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in info)}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     flags = facts.get("flags", facts.get("Features", "")).split()
     vectors = next((f for f in ("avx512f", "avx2", "sse2", "asimd") if f in flags), "")
     found = {
         "processor": facts.get("model name", platform.processor() or platform.machine()),
         "family": facts.get("cpu family"),
         "model": facts.get("model"),
-        "cores": cores,
+        "cores": cores(),
         "vectors": vectors,
         "system": platform.system(),
     }
     return found | {"virtual": "hypervisor" in flags}
+
+
+def cores() -> int:
+    """Processors that this process may use: so many threads each contender gets."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def name(about: dict[str, Any]) -> str:
@@ -43,8 +47,9 @@ def name(about: dict[str, Any]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, of the libraries that are installed, and of the C++ compiler."""
+    """Of Python, of the libraries that are installed, and of the C++ compiler that native takes."""
     import overbuilt
+    from overbuilt.kernels.backends import native
 
     found = {"python": platform.python_version(), "overbuilt": overbuilt.__version__}
     for library in LIBRARIES:
@@ -52,7 +57,7 @@ def versions() -> dict[str, str]:
             found[library] = metadata.version(library)
         except metadata.PackageNotFoundError:
             continue
-    compiler = output(os.environ.get("CXX", "g++"), "--version")
+    compiler = output(native.compiler() or "", "--version")
     return found | ({"compiler": compiler.splitlines()[0]} if compiler else {})
 
 

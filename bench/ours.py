@@ -14,6 +14,9 @@ from overbuilt import Economy, System, load, output, setting
 from overbuilt.engine.locate import CONFIGS
 from overbuilt.engine.simulate import Plan, plan
 
+FIRST = 512
+"""Paths that ``first_paths`` keeps."""
+
 MONTHS, DRAWS = 64, 32
 SUMMED = MONTHS * DRAWS
 """Random numbers of a path of ``Sums``."""
@@ -62,14 +65,21 @@ def build(
     options: tuple[tuple[str, Any], ...] = (),
     backend: str = "native",
     dtype: str = "float32",
+    all_metrics: bool = False,
 ) -> Callable[[int, int], NDArray[np.floating]]:
-    """Return ``simulate(paths, seed) -> a value of each path``."""
+    """Return ``simulate(paths, seed) -> a value of each path``, or all its metrics: (metrics, paths)."""
     found, row = made(what, dict(options), backend, dtype)
 
     def simulate(paths: int, seed: int) -> NDArray[np.floating]:
-        return found.run(seed, 0, paths).metrics[row]
+        metrics = found.run(seed, 0, paths).metrics
+        return metrics if all_metrics else metrics[row]
 
     return simulate
+
+
+def first_paths(values: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+    """A contest's summary: all metrics of the first paths, to be compared value by value."""
+    return {"first": values[:, :FIRST].copy()}
 
 
 def with_loans(loans: int, folder: Path) -> dict[str, str]:
@@ -81,15 +91,42 @@ def with_loans(loans: int, folder: Path) -> dict[str, str]:
     shipped = [r for r in _rows("book.csv") if r["loss_computed_by"] == "private_credit"]
     chosen = [shipped[k * len(shipped) // loans] for k in range(loans)]
     scale = sum(map(_exposure, shipped)) / sum(map(_exposure, chosen))
-    book = folder / f"book_{loans}.csv"
-    with book.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(shipped[0]))
-        writer.writeheader()
-        for k, r in enumerate(chosen):
-            own = {"loan": f"{r['loan']}-{k}", "exposure_usd_bn": str(scale * _exposure(r))}
-            writer.writerow(r | own)
+    rows = [_changed(r, k, scale) for k, r in enumerate(chosen)]
+    book = _written(folder / f"book_{loans}.csv", rows)
     outside = {f"gpu_loans.loan.{r['name']}.in_book": "none" for r in _rows("gpu_loans.csv")}
-    return {"private_credit.book": str(book), "private_credit.new_book": ""} | outside
+    return {"private_credit.book": book, "private_credit.new_book": ""} | outside
+
+
+def shipped_loans() -> tuple[int, int]:
+    """Loans of the shipped books, standing and to come: drawn in the book, and computed by gpu_loans."""
+    rows = _rows("book.csv") + _rows("book_new.csv")
+    own = sum(r["loss_computed_by"] == "private_credit" for r in rows)
+    return own, len(rows) - own
+
+
+def with_split(parts: int, folder: Path) -> dict[str, str]:
+    """Overrides that split each loan of the shipped books in so many equal ones, but for those of gpu_loans."""
+    found = {}
+    for key, name in (("book", "book.csv"), ("new_book", "book_new.csv")):
+        rows = []
+        for r in _rows(name):
+            own = r["loss_computed_by"] == "private_credit"
+            rows += [_changed(r, k, 1.0 / parts) for k in range(parts)] if own else [r]
+        found[f"private_credit.{key}"] = _written(folder / f"{parts}_{name}", rows)
+    return found
+
+
+def _changed(row: dict[str, str], number: int, scale: float) -> dict[str, str]:
+    exposure = str(scale * _exposure(row))
+    return row | {"loan": f"{row['loan']}-{number}", "exposure_usd_bn": exposure}
+
+
+def _written(book: Path, rows: list[dict[str, str]]) -> str:
+    with book.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(book)
 
 
 def _rows(name: str) -> list[dict[str, str]]:

@@ -7,7 +7,6 @@ generators, threefry2x32 and rbg, the faster one for each algorithm.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax, random
 from jax.scipy.special import ndtr, ndtri
+from machine import cores
 from numpy.typing import NDArray
 from trio_spec import TRIO, exposures
 
@@ -119,7 +119,7 @@ def build(algorithm: str) -> Callable[[int, int], NDArray[np.float32]]:
     loans = {"monthly": monthly, "once": once, "order": order}[algorithm]
     e = jnp.asarray(exposures(), jnp.float32)
     size = CHUNK[algorithm]
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(cores())
 
     @jax.jit
     def chunk(seed: Any, index: Any) -> Any:

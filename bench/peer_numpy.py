@@ -7,11 +7,11 @@ is computed for all months at once. NumPy and SciPy release the interpreter lock
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from machine import cores
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from trio_spec import TRIO, exposures
@@ -131,7 +131,7 @@ def build(algorithm: str) -> Callable[[int, int], F32]:
     loans = {"monthly": _monthly, "once": _once, "order": _order}[algorithm]
     e = exposures().astype(np.float32)
     size = CHUNK[algorithm]
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(cores())
 
     def one(child: np.random.SeedSequence) -> F32:
         rng = np.random.Generator(np.random.SFC64(child))

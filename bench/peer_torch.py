@@ -9,13 +9,13 @@ compiler they run eagerly. A thread for each core works on chunks of its own: tw
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
+from machine import cores
 from numpy.typing import NDArray
 from torch import Tensor
 from trio_spec import TRIO, exposures
@@ -114,7 +114,7 @@ def build(algorithm: str) -> Callable[[int, int], NDArray[np.float32]]:
     size = CHUNK[algorithm]
     eager: list[Stage] = [factor_month, monthly_month]
     stages: list[Stage] = []
-    pool = ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,))
 
     @torch.no_grad()
     def chunk(seed: np.uint64) -> Tensor:

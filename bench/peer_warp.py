@@ -1,17 +1,17 @@
 """Warp peer of the trio workload: a plain kernel, a thread of Warp's for each path, ``wp.randf`` and ``wp.randn``.
 
-On a processor Warp runs the threads of a launch one after the other; so each core gets a launch of its own, from
-threads of Python. Special functions are Warp's ``erfc`` and AS 241 (Wichura 1988, PPND7) for the normal quantile.
+On a processor Warp runs the threads of a launch one after the other; so threads of Python, one
+for each core, launch chunks of paths whose arrays fit the cache. Special functions are Warp's ``erfc`` and AS 241 (Wichura 1988, PPND7) for the normal quantile.
 """
 
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import warp as wp
+from machine import cores
 from numpy.typing import NDArray
 from trio_spec import TRIO as S
 from trio_spec import exposures
@@ -20,6 +20,7 @@ wp.config.quiet = True
 wp.init()
 
 ALGORITHMS: tuple[str, ...] = ("once", "order")
+CHUNK = 1024  # paths
 
 MONTHS, LOANS = wp.constant(S.months), wp.constant(S.loans)
 CHOLESKY = S.cholesky()
@@ -166,8 +167,7 @@ def order(
 def build(algorithm: str) -> Callable[[int, int], NDArray[np.float32]]:
     """Return ``simulate(paths, seed) -> losses`` for one of ``ALGORITHMS``."""
     kernel = {"once": once, "order": order}[algorithm]
-    cores = len(os.sched_getaffinity(0))
-    pool = ThreadPoolExecutor(cores)
+    pool = ThreadPoolExecutor(cores())
     exposure = wp.array(exposures().astype(np.float32), dtype=wp.float32, device="cpu")
 
     def part(seed: int, first: int, count: int) -> Any:
@@ -179,9 +179,8 @@ def build(algorithm: str) -> Callable[[int, int], NDArray[np.float32]]:
         return np.array(out.numpy())
 
     def simulate(paths: int, seed: int) -> NDArray[np.float32]:
-        size = -(-paths // cores)
-        firsts = range(0, paths, size)
-        parts = pool.map(lambda first: part(seed, first, min(size, paths - first)), firsts)
+        firsts = range(0, paths, CHUNK)
+        parts = pool.map(lambda first: part(seed, first, min(CHUNK, paths - first)), firsts)
         return np.concatenate(list(parts))
 
     return simulate

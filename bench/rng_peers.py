@@ -7,12 +7,12 @@ wherever the library lets go of the interpreter.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from machine import cores
 from numpy.typing import NDArray
 
 SUMMED = 64 * 32  # as ours
@@ -38,7 +38,7 @@ def build(library: str, kind: str) -> Simulate:
 
 def _by_blocks(one: Callable[[int, int], Any]) -> Simulate:
     """``one(seed, block)`` gives the sums of a block of paths; threads take the blocks."""
-    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    pool = ThreadPoolExecutor(cores())
 
     def simulate(paths: int, seed: int) -> NDArray[np.float32]:
         blocks = range(-(-paths // BLOCK))
@@ -203,11 +203,11 @@ def _warp(kind: str) -> Simulate:
 
 def _by_parts(run: Callable[[str, int, int, int], Any], kind: str) -> Simulate:
     """A launch for each core, from threads of Python."""
-    cores = len(os.sched_getaffinity(0))
-    pool = ThreadPoolExecutor(cores)
+    workers = cores()
+    pool = ThreadPoolExecutor(workers)
 
     def simulate(paths: int, seed: int) -> NDArray[np.float32]:
-        part = -(-paths // cores)
+        part = -(-paths // workers)
         jobs = range(0, paths, part)
         parts = pool.map(lambda first: run(kind, seed, first, min(part, paths - first)), jobs)
         return np.concatenate(list(parts))

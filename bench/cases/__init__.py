@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-CASES = ("rng", "trio", "base", "loans", "scaling", "start", "statistics", "report")
+CASES = ("rng", "trio", "base", "loans", "scaling", "start", "statistics", "profile", "report")
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from contest import Row, Say
 from table import Column
 
 from . import Found
-from .start import timed
+from .start import kept_in, timed
 
 TITLE = "report: a page of a stored run, whole processes"
 COLUMNS = (
@@ -28,7 +27,7 @@ def run(quick: bool, say: Say) -> Found:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="overbuilt-bench-") as folder:
         run_, page = Path(folder) / "run", Path(folder) / "page.html"
-        environment = os.environ | {"OVERBUILT_CACHE": str(Path(folder) / "cache")}
+        environment = kept_in(Path(folder))
         simulate = f"overbuilt run {scenario} --paths {paths} --out RUN"
         write = "overbuilt report RUN" + (" --quick" if quick else "")
         for command, cache in ((simulate, "empty"), (write, "the run's"), (write, "warm")):

@@ -1,14 +1,13 @@
-"""What the statistics cost beside the simulation, in seconds of a processor, on native.
+"""What the statistics cost beside the simulation, in seconds of a processor, on native (``statistics_cost``).
 
-One thread simulates a block of 65,536 paths of ``base``, then its metrics are reduced; beside it, what NumPy takes
-for less: mean, standard deviation and five quantiles of each metric, without tails, intervals or a digest.
+One thread simulates blocks of 65,536 paths of ``base``, then their metrics are reduced. The first blocks cost more
+than a later one does, so both are shown: the whole run, and a block after it. Beside that, what NumPy takes for less:
+mean, standard deviation and five quantiles of each metric, without tails, intervals or a digest.
 """
 
 from __future__ import annotations
 
-import time
 from statistics import median
-from typing import Any
 
 from contest import Missing, Row, Say, Worker
 from table import Column
@@ -28,63 +27,32 @@ COLUMNS = (
 
 
 def run(quick: bool, say: Say) -> Found:
-    """Rows: the simulation, our statistics of it, NumPy's."""
-    worker = Worker({"OVERBUILT_THREADS": "1"})
+    """Rows: the simulation, our statistics of it and of a later block, NumPy's of a block."""
+    scenario, blocks, rounds = ("textbook", 2, 1) if quick else ("base", 16, 2)
+    worker = Worker({})
     try:
-        say("compiling base, then rounds by turns")
-        scenario = "textbook" if quick else "base"
-        measured = worker.call(
-            "cases.statistics", "measure", scenario, 1 if quick else 3, 1 if quick else 4
-        )
+        say(f"compiling {scenario}, then rounds by turns")
+        found = worker.call("statistics_cost", "measure", scenario, blocks, rounds)
     except (Missing, RuntimeError) as error:
         return Found([], [f"statistics skipped: {error}"])
     finally:
         worker.close()
-    rows: list[Row] = [
-        {
-            "what": what,
-            "paths": measured["paths"],
-            "seconds": spent,
-            "best_s": min(spent),
-            "median_s": median(spent),
-            "cpu_s": min(spent),
-            "per_s": measured["paths"] / min(spent),
-        }
-        for what, spent in measured["spent"].items()
+    paths, block = found["paths"], found["block"]
+    rows = [
+        _row("simulation", paths, found["simulation"]),
+        _row("our statistics, whole run", paths, found["statistics"]),
+        _row("our statistics, a later block", block, found["later"]),
+        _row("NumPy, in part, a block", block, found["numpy"]),
     ]
-    for row in rows[1:]:
-        row["share"] = row["median_s"] / rows[0]["median_s"]
-        row["native_over_it"] = row["best_s"] / rows[1]["best_s"]
-    return Found(rows, [], [f"{measured['metrics']} metrics of {scenario}, one thread."])
+    cost = [row["median_s"] / row["paths"] for row in rows]
+    for row, spent in zip(rows[1:], cost[1:], strict=True):
+        row["share"] = spent / cost[0]
+    rows[3]["native_over_it"] = rows[2]["per_s"] / rows[3]["per_s"]
+    note = f"{found['metrics']} metrics of {scenario}, one thread, {blocks} blocks."
+    return Found(rows, [], [note])
 
 
-def measure(scenario: str, rounds: int, blocks: int) -> dict[str, Any]:
-    """In a worker: processor seconds by round."""
-    import numpy as np
-
-    from overbuilt import load
-    from overbuilt.engine.simulate import plan
-    from overbuilt.engine.statistics import BLOCK, Statistics
-
-    made = plan(load(scenario), "native")
-    made.run(1, 0, BLOCK)
-    names = ("simulation", "our statistics", "NumPy, in part")
-    spent: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(rounds):
-        statistics = Statistics(made.economy.metrics)
-        now = dict.fromkeys(names, 0.0)
-        for block in range(blocks):
-            marks = [time.process_time()]
-            output = made.run(1, block * BLOCK, BLOCK)
-            marks.append(time.process_time())
-            statistics.add(block, output.metrics, output.bad)
-            marks.append(time.process_time())
-            output.metrics.mean(axis=1, dtype=np.float64)
-            output.metrics.std(axis=1, dtype=np.float64)
-            np.quantile(output.metrics, [0.05, 0.25, 0.5, 0.95, 0.99], axis=1)
-            marks.append(time.process_time())
-            for name, start, end in zip(names, marks, marks[1:], strict=False):
-                now[name] += end - start
-        for name in names:
-            spent[name].append(now[name])
-    return {"paths": blocks * BLOCK, "spent": spent, "metrics": len(made.economy.metrics)}
+def _row(what: str, paths: int, spent: list[float]) -> Row:
+    best = min(spent)
+    row: Row = {"what": what, "paths": paths, "seconds": spent, "best_s": best}
+    return row | {"median_s": median(spent), "cpu_s": best, "per_s": paths / best}
