@@ -10,6 +10,8 @@ import csv
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import overbuilt
 from overbuilt import System, load, output, parameter, simulate
 from overbuilt.engine.export import write_csv
 from overbuilt.engine.scenario import parse_event, parse_override
+from overbuilt.kernels.backends import status
 
 from .refusals import ESCAPES, checked, harmless, refusal
 
@@ -100,13 +103,14 @@ def _config(folder: Path, text: str) -> Path:
 # ---- what reads files
 FORBIDDEN_MODULES = {
     "pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "yaml", "jsonpickle", "tarfile",
-    "imp", "code", "codeop", "telnetlib", "xmlrpc",
+    "imp", "code", "codeop", "telnetlib", "xmlrpc", "_pickle", "serialize_executable",
 }  # fmt: skip
 FORBIDDEN_CALLS = {"eval", "exec", "__import__"}
 FORBIDDEN_METHODS = {
     "read_pickle", "to_pickle", "extract", "extractall", "unsafe_load", "mktemp", "system", "popen",
     "register_extension_type", "PyExtensionType", "read_feather", "from_buffers", "unpack_archive", "loadtxt",
-    "genfromtxt", "literal_eval", "read_html", "read_csv", "to_csv",
+    "genfromtxt", "literal_eval", "read_html", "read_csv", "to_csv", "deserialize_and_load", "read_hdf",
+    "deserialize_executable", "load_pickle", "Unpickler",
 }  # fmt: skip
 ALLOWED = {("engine/export.py", "to_csv")}
 
@@ -116,14 +120,18 @@ def problems_in(tree: ast.AST, file: str) -> list[str]:
     for node in ast.walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
-            names = [alias.name.split(".")[0] for alias in node.names]
+            names = [part for alias in node.names for part in alias.name.split(".")]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names = [str(node.module).split(".")[0]]
+            names = [*str(node.module).split("."), *(alias.name for alias in node.names)]
+        elif isinstance(node, ast.Attribute):  # a library's own pickle
+            names = [node.attr] if node.attr in ("pickle", "serialize_executable") else []
+        elif isinstance(node, ast.Constant):  # import_module("pickle")
+            names = [node.value] if node.value in ("pickle", "_pickle", "marshal") else []
         found += [f"{file}:{node.lineno}: imports {n}" for n in names if n in FORBIDDEN_MODULES]  # type: ignore[attr-defined]
         if not isinstance(node, ast.Call):
             continue
         where, call = f"{file}:{node.lineno}", node.func
-        if isinstance(call, ast.Name) and call.id in FORBIDDEN_CALLS:
+        if isinstance(call, ast.Name) and call.id in FORBIDDEN_CALLS | FORBIDDEN_METHODS:
             found.append(f"{where}: calls {call.id}")
         if (
             isinstance(call, ast.Attribute)
@@ -165,10 +173,63 @@ def test_nothing_in_the_package_runs_what_it_reads() -> None:
     "text",
     ["import pickle", "from pickle import loads", "import yaml", "eval(x)", "exec(x)", "np.load(x)",
      "subprocess.run(x, shell=True)", "archive.extractall(x)", "f.load(x, allow_pickle=True)", "frame.to_csv(x)",
-     "os.system(x)"],
+     "os.system(x)", "serialize_executable.deserialize_and_load(x, a, b)", "deserialize_and_load(x, a, b)",
+     "from jax.experimental import serialize_executable", "import_module('pickle')", "pd.io.pickle.x",
+     "from jax.experimental.serialize_executable import x", "from six.moves import cPickle", "pickle.Unpickler(x)"],
 )  # fmt: skip
 def test_what_would_run_it_is_seen(text: str) -> None:
     assert problems_in(ast.parse(text), "x.py")
+
+
+UNPICKLING = """
+import sys
+def watch(event, given):
+    if event == "pickle.find_class":
+        sys.stderr.write(f"unpickled {given}\\n")
+        sys.stderr.flush()
+        os._exit(9)
+import os
+sys.addaudithook(watch)
+"""
+COMMANDS = """
+from overbuilt.cli import main
+for words in {commands!r}:
+    try:
+        main(words)
+    except SystemExit as end:
+        print("ended", words[0], end.code)
+"""
+
+
+def in_a_watched_process(code: str, cache: Path) -> subprocess.CompletedProcess[str]:
+    """A process that ends with 9 where a pickle names a class or function: without one it can run nothing."""
+    environment = os.environ | {"OVERBUILT_CACHE": str(cache)}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    return subprocess.run(
+        [sys.executable, "-c", UNPICKLING + code], capture_output=True, text=True, env=environment
+    )
+
+
+def test_unpickling_is_seen(tmp_path: Path) -> None:
+    done = in_a_watched_process("import pickle; pickle.loads(pickle.dumps(print))", tmp_path)
+    assert done.returncode == 9
+    assert "unpickled" in done.stderr
+
+
+def test_no_file_is_unpickled_by_a_run_that_reads_all_that_it_wrote(tmp_path: Path) -> None:
+    """The cache, a checkpoint, a run's tables: by us, or by a library that we call."""
+    out, whole = str(tmp_path / "run"), str(tmp_path / "whole")
+    backends = [b for b in ("numpy", "jax", "native") if status(b).works]
+    start = ["run", "textbook", "--months", "2", "--paths", "131072", "--backend"]
+    runs = [[*start, b, "--paths", "1000"] for b in backends for _ in range(2)]
+    first = [*start, backends[-1], "--range", "0..65535", "--out", out]
+    after = [["merge", out, "--out", whole], ["run", "--resume", whole], ["show", whole]]
+    code = COMMANDS.format(commands=[*runs, first, *after])
+    done = in_a_watched_process(code, tmp_path / "cache")
+    assert done.returncode == 0, done.stderr[-2000:]
+    ends = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("ended")]
+    want = [*[["run", "0"]] * (len(runs) + 1), ["merge", "3"], ["run", "0"], ["show", "0"]]
+    assert ends == want, done.stderr[-2000:]
 
 
 # ---- numbers and bombs

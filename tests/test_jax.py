@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,52 +115,105 @@ def drift(by: float) -> FunctionModel:
     )
 
 
-def compilations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Grows by one with each function that XLA compiles."""
-    from jax.stages import Lowered
+@pytest.fixture
+def compiled() -> Iterator[list[str]]:
+    """Grows by one with each function that XLA compiles into JAX's cache, or that is found there."""
+    import jax
 
     found: list[str] = []
-    compile_ = Lowered.compile
+    events = {"/jax/compilation_cache/cache_hits": "found", "/jax/compilation_cache/cache_misses": "made"}  # fmt: skip
 
-    def counted(self: Any, *given: Any, **named: Any) -> Any:
-        found.append("compiled")
-        return compile_(self, *given, **named)
+    def listener(event: str, **_: Any) -> None:
+        if event in events and here:
+            found.append(events[event])
 
-    monkeypatch.setattr(Lowered, "compile", counted)
-    return found
+    here = True  # a listener cannot be taken away
+    jax.monitoring.register_event_listener(listener)
+    yield found
+    here = False
 
 
-def test_what_was_compiled_is_found_again(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled = compilations(monkeypatch)
+def entries(place: Path) -> list[Path]:
+    return list(place.rglob("jit_simulate-*-cache"))
+
+
+def test_what_was_compiled_is_found_again(own_cache: Path, compiled: list[str]) -> None:
+    import jax
+
     first = run("jax", drift(0.5), "float32", 100)
-    assert len(compiled) == 1
-    (kept,) = own_cache.iterdir()
-    assert kept.suffix == ".xla"
-    assert kept.stat().st_mode & 0o077 == 0
+    assert compiled == ["made"]
+    (place,) = own_cache.iterdir()
+    assert place.stat().st_mode & 0o077 == 0
+    (kept,) = entries(place)
+    assert {p.name for p in place.iterdir()} == {kept.name, f"{kept.name}.sha256"}
     again = run("jax", drift(0.5), "float32", 100)
     other = run("jax", drift(0.25), "float32", 100)
-    assert len(compiled) == 1
+    assert compiled == ["made", "found", "found"]
     assert again.metrics.tobytes() == first.metrics.tobytes()
     assert np.array_equal(other.metrics, first.metrics / 2)
     run("jax", drift(0.5), "float64", 100)
-    assert len(compiled) == 2
+    assert compiled[3:] == ["made"]
+    jax.jit(lambda x: x + 1)(np.float32(1))
+    assert len(list(place.rglob("*-cache"))) == 2, "the caller's own functions are not kept"
+    assert jax.config.jax_compilation_cache_dir is None
 
 
-@pytest.mark.parametrize("damage", ["cut", "foreign", "open"])
-def test_a_file_that_is_damaged_or_not_to_be_trusted_is_made_again(
-    own_cache: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+@pytest.mark.parametrize("damage", ["cut", "foreign", "a bit", "no hash", "other hash"])
+def test_an_entry_that_is_damaged_is_made_again(
+    own_cache: Path, compiled: list[str], damage: str
 ) -> None:
     first = run("jax", drift(0.5), "float32", 100)
-    (kept,) = own_cache.iterdir()
-    whole = kept.read_bytes()
-    if damage == "open":
-        kept.chmod(0o666)
+    (kept,) = entries(own_cache)
+    whole, note = kept.read_bytes(), kept.with_name(f"{kept.name}.sha256")
+    middle = len(whole) // 2
+    if damage == "no hash":
+        note.unlink()
+    elif damage == "other hash":
+        note.write_text("0" * 64)
     else:
-        kept.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"nothing of XLA's")
-    compiled = compilations(monkeypatch)
+        turned = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+        kept.write_bytes({"cut": whole[:middle], "foreign": b"not XLA's", "a bit": turned}[damage])
+    for _ in range(2):
+        again = run("jax", drift(0.5), "float32", 100)
+        assert again.metrics.tobytes() == first.metrics.tobytes()
+    assert compiled == ["made", "made", "found"]
+
+
+@pytest.mark.parametrize("flaw", ["open", "readable", "foreign", "link", "file"])
+def test_a_folder_that_others_may_have_written_is_not_used(
+    own_cache: Path, compiled: list[str], monkeypatch: pytest.MonkeyPatch, flaw: str
+) -> None:
+    first = run("jax", drift(0.5), "float32", 100)
+    (place,) = own_cache.iterdir()
+    if flaw in ("open", "readable"):
+        place.chmod(0o777 if flaw == "open" else 0o755)
+    elif flaw == "foreign":
+        me = os.getuid()
+        monkeypatch.setattr(os, "getuid", lambda: me + 1)
+    else:
+        place.rename(own_cache / "elsewhere")
+        place.symlink_to("elsewhere") if flaw == "link" else place.touch()
     again = run("jax", drift(0.5), "float32", 100)
-    assert len(compiled) == 1
+    assert compiled == ["made"], "neither read nor written"
     assert again.metrics.tobytes() == first.metrics.tobytes()
-    assert kept.stat().st_mode & 0o077 == 0
-    run("jax", drift(0.5), "float32", 100)
-    assert len(compiled) == 1
+
+
+def test_a_directory_that_the_user_set_is_used(
+    own_cache: Path, compiled: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    import jax
+    from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+    his = tmp_path_factory.mktemp("his")
+    least = jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update("jax_compilation_cache_dir", str(his))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    try:
+        run("jax", drift(0.5), "float32", 100)
+        assert jax.config.jax_compilation_cache_dir == str(his)
+    finally:
+        jax.config.update("jax_compilation_cache_dir", None)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
+        reset_cache()
+    assert entries(his)
+    assert not entries(own_cache)

@@ -133,7 +133,7 @@ class JaxKernel:
         """Compiled once for columns of one length and chunks of one size; with series, for a number of months."""
         import jax
 
-        from .jax_cache import executable
+        from .jax_cache import compiled
 
         shapes = tuple(np.shape(c) for c in model.columns.values())
         key = (shapes, self.chunk, months if series else 0)
@@ -143,7 +143,7 @@ class JaxKernel:
             lowered = jax.jit(self._build(months, series)).lower(
                 self._inputs(model), (word, word), low, high, np.int32(months)
             )
-            self._compiled[key] = executable(lowered, self.stamp["target"])
+            self._compiled[key] = compiled(lowered)
         return self._compiled[key]
 
     def _build(self, months: int, series: bool) -> Callable[..., tuple[Any, ...]]:
