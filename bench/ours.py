@@ -14,7 +14,7 @@ from overbuilt import Economy, System, load, output, setting
 from overbuilt.engine.locate import CONFIGS
 from overbuilt.engine.simulate import Plan, plan
 
-FIRST = 512
+FIRST = 256
 """Paths that ``first_paths`` keeps."""
 
 MONTHS, DRAWS = 64, 32

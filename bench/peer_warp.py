@@ -20,7 +20,7 @@ wp.config.quiet = True
 wp.init()
 
 ALGORITHMS: tuple[str, ...] = ("once", "order")
-CHUNK = 1024  # paths
+CHUNK = 1024  # paths; from 512 on, up to all at once, processor seconds differ by 5 %
 
 MONTHS, LOANS = wp.constant(S.months), wp.constant(S.loans)
 CHOLESKY = S.cholesky()

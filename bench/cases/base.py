@@ -33,7 +33,7 @@ OURS = (
     ("native", "float32", "1", 65_536, 16),
     ("native", "float64", "all", 65_536, 16),
     ("jax", "float32", "all", 8_192, 4),
-    ("numpy", "float64", "1", 512, 8),
+    ("numpy", "float64", "1", 256, 4),
 )
 """Backend, dtype, threads, paths of a timed call, and how many times fewer in a quick run."""
 FIVE = (("native", 131_072, 16), ("jax", 16_384, 4), ("by hand", 16_384, 4))
@@ -58,8 +58,8 @@ def run(quick: bool, say: Say) -> Found:
         arguments = ("base", (), backend, dtype, True)
         process = f"our {backend}"
         contenders.append(Contender(process, "ours", arguments, count, row, environment))
-    rows, skipped = contest(contenders, 1 if quick else 4, say, "ours:first_paths")
-    five, missing = contest(_five(quick), 1 if quick else 4, say)
+    rows, skipped = contest(contenders, 1 if quick else 3, say, "ours:first_paths")
+    five, missing = contest(_five(quick), 1 if quick else 3, say)
     skipped += missing
     with instructions.Counter(cores) as counter:
         for row in rows:

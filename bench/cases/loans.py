@@ -64,7 +64,7 @@ def run(quick: bool, say: Say) -> Found:
             changes = tuple(with_split(parts, Path(folder)).items())
             arguments = ("base", changes, "native")
             contenders.append(Contender("our native", "ours", arguments, paths, row, one))
-        rows, skipped = contest(contenders, 1 if quick else 3, say)
+        rows, skipped = contest(contenders, 1 if quick else 2, say)
         with instructions.Counter(1) as counter:
             for row in rows:
                 method, n = row["method"], row["loans"]

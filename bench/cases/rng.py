@@ -43,7 +43,7 @@ def run(quick: bool, say: Say) -> Found:
     import instructions
 
     cores = instructions.cores()
-    shrink, rounds = (32, 1) if quick else (1, 5)
+    shrink, rounds = (32, 1) if quick else (1, 3)
     found = Found([])
     for kind in LAW:
         rows, missing = contest(_contenders(kind, shrink), rounds, say, "contest:moments")

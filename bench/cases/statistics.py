@@ -28,7 +28,7 @@ COLUMNS = (
 
 def run(quick: bool, say: Say) -> Found:
     """Rows: the simulation, our statistics of it and of a later block, NumPy's of a block."""
-    scenario, blocks, rounds = ("textbook", 2, 1) if quick else ("base", 16, 2)
+    scenario, blocks, rounds = ("textbook", 2, 1) if quick else ("base", 16, 1)
     worker = Worker({})
     try:
         say(f"compiling {scenario}, then rounds by turns")
