@@ -4,12 +4,13 @@ Usage: ``python bench/gpu_compile.py [--json FILE] [--table] [--only base trio] 
 
 Needs no GPU. The compiler is NVRTC (by cuda-bindings, or by CuPy), with the flags of the backend and those that CuPy
 adds; where there is none, nvcc. The instructions are those that nvdisasm or cuobjdump lists (pip install
-nvidia-cuda-nvdisasm); without one these columns are empty.
+nvidia-cuda-nvdisasm); without one they are those that compile_sm.json has for the same text and architecture.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -26,6 +27,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+RESULTS = Path(__file__).resolve().parent / "results" / "gpu"
+COMPILED = RESULTS / "compile_sm.json"
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 DTYPES = ("float32", "float64")
 CUPY_ADDS = ("-ftz=true", "--device-as-default-execution-space")
@@ -248,6 +251,20 @@ def disassembled(cubin: bytes) -> dict[str, Any]:
     }
 
 
+def known(row: dict[str, Any], report: Path) -> dict[str, Any]:
+    """What a report counted in the same text for the same architecture; empty where it has none."""
+    try:
+        rows = json.loads(report.read_text(encoding="utf-8"))["rows"]
+    except (OSError, ValueError, LookupError):
+        return {}
+    same = [r for r in rows if "month" in r and all(r.get(k) == row[k] for k in SAME)]
+    counts = {k: same[0][k] for k in ("instructions", "month", "by class")} if same else {}
+    return counts and counts | {"counted": report.name}
+
+
+SAME = ("text", "arch", "dtype", "threads", "residents")
+
+
 # ---- the report
 def cuda_text(economy: Any, dtype: str) -> str:
     """The whole CUDA text of a model."""
@@ -278,10 +295,12 @@ def compiled(
         "residents": shape[1],
     }
     text = cuda_text(model(*KERNELS[kernel]), dtype)
+    row["text"] = hashlib.sha256(text.encode()).hexdigest()[:16]
     start = time.perf_counter()
     cubin, log = found[1](text, arch, flags(*shape))
     seconds = time.perf_counter() - start
-    return cubin, row | numbers(log) | disassembled(cubin) | {"seconds": round(seconds, 1)}
+    row |= numbers(log) | (disassembled(cubin) or known(row, COMPILED))
+    return cubin, row | {"seconds": round(seconds, 1)}
 
 
 def row_of(what: tuple[str, str, str]) -> dict[str, Any]:

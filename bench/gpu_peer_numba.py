@@ -154,6 +154,8 @@ def simulate(key0, key1, exposure, out):
 
 def build(paths: int) -> Callable[[int], float]:
     """Return ``call(seed)``, milliseconds by CUDA events."""
+    if not cuda.is_available():
+        raise ImportError("numba finds no GPU")
     exposure = cuda.to_device(exposures().astype(np.float32))
     out = cuda.device_array(paths, np.float32)
     blocks = -(-paths // THREADS)

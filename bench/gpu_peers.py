@@ -1,18 +1,23 @@
-"""The peers of the GPU suite, each with its best honest code: CuPy, cuRAND, JAX, and numba.cuda (gpu_peer_numba).
+"""The peers of the GPU suite, each with its best honest code: CuPy, cuRAND, JAX; numba.cuda, Warp, PyTorch (gpu_peer_*).
 
 Everything here is float32. A peer's function is made by ``make(...)`` and called with a seed; it returns milliseconds.
-Results stay on the GPU, ours too.
+Results stay on the GPU, but JAX's: it is timed by the clock, until they are on the host. What is not here raises
+ImportError.
 """
 
 from __future__ import annotations
 
 import math
+import os
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gpu_models import DRAWS, MONTHS, THRESHOLD
 from trio_spec import TRIO, exposures
 
 Call = Callable[[int], float]
@@ -35,9 +40,9 @@ def elapsed(work: Callable[[], object]) -> float:
 
 
 def clocked(work: Callable[[], Any]) -> float:
-    """Milliseconds of a JAX call, until its result is there."""
+    """Milliseconds of a JAX call, until its result is on the host."""
     start = time.perf_counter()
-    LAST[:] = [work().block_until_ready()]
+    LAST[:] = [np.asarray(work())]
     return (time.perf_counter() - start) * 1e3
 
 
@@ -45,29 +50,51 @@ def mean_of_last() -> tuple[float, float]:
     """Of what the last call computed for each path: the mean, and its standard error."""
     found = LAST.pop()
     found = found[0] if isinstance(found, tuple) else found  # ours comes with the bad paths
-    to_host = next((getattr(found, m) for m in ("get", "copy_to_host") if hasattr(found, m)), None)
+    to_host = next(
+        (getattr(found, m) for m in ("get", "copy_to_host", "numpy") if hasattr(found, m)), None
+    )
     values = np.asarray(to_host() if to_host else found, np.float64)
     return float(values.mean()), float(values.std() / math.sqrt(values.size))
 
 
-# ---- random numbers: written to memory by those that can do nothing else, added up by JAX
-def numbers(kind: str, count: int) -> dict[str, Callable[[], Call]]:
-    """Peers that draw so many normals or uniforms."""
+# ---- random numbers
+DEVICE_API = """
+#include <curand_kernel.h>
+extern "C" __global__ void total(unsigned long long seed, float* out) {
+  const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
+  curandStatePhilox4_32_10_t state;
+  curand_init(seed, i, 0, &state);
+  float sum = 0.0f;
+  for (int k = 0; k < ROUNDS; ++k) {
+    const float4 x = DRAW(&state);
+    sum += (VALUE(x.x) + VALUE(x.y)) + (VALUE(x.z) + VALUE(x.w));
+  }
+  out[i] = sum;
+}
+"""
+
+
+def numbers(kind: str, paths: int, array: int) -> dict[str, tuple[Callable[[], Call], float]]:
+    """Peers that draw normals or uniforms, or count uniforms under a threshold; and how many of them.
+
+    Those that add up in registers, as ours does, draw ``MONTHS * DRAWS`` for each of ``paths``; the others ``array``.
+    """
+    summed = float(paths * MONTHS * DRAWS)
 
     def generator(name: str) -> Call:
         import cupy
 
         random = cupy.random.Generator(getattr(cupy.random, name)(1))
         draw = random.standard_normal if kind == "normal" else random.random
-        return lambda seed: elapsed(lambda: draw(count, dtype="float32"))
+        return lambda seed: elapsed(lambda: draw(array, dtype="float32"))
 
     def curand() -> Call:
         import cupy
 
         def draw(seed: int) -> Any:
             if kind == "normal":
-                return cupy.random.standard_normal(count, dtype="float32")
-            return cupy.random.random_sample(count, dtype="float32")
+                return cupy.random.standard_normal(array, dtype="float32")
+            return cupy.random.random_sample(array, dtype="float32")
 
         return lambda seed: elapsed(lambda: draw(seed))
 
@@ -77,21 +104,65 @@ def numbers(kind: str, count: int) -> dict[str, Callable[[], Call]]:
 
         on_gpu(jax)
         draw = random.normal if kind == "normal" else random.uniform
-        total = jax.jit(lambda seed: draw(random.key(seed, impl=name), (count,)).sum())
+        total = jax.jit(lambda seed: draw(random.key(seed, impl=name), (array,)).sum())
         return lambda seed: clocked(lambda: total(seed))
 
-    return {
-        "CuPy Philox4x3210": partial(generator, "Philox4x3210"),
-        "CuPy XORWOW": partial(generator, "XORWOW"),
-        "cuRAND through CuPy": curand,
-        "JAX threefry2x32": partial(jax, "threefry2x32"),
-        "JAX rbg": partial(jax, "rbg"),
+    def warp() -> Call:
+        from gpu_peer_warp import numbers
+
+        return numbers(kind, paths)
+
+    def torch(fused: bool) -> Call:
+        from gpu_peer_torch import numbers
+
+        return numbers(kind, array, fused)
+
+    found = {"cuRAND in a kernel, summed": (partial(curand_kernel, kind, paths), summed)}
+    if kind == "below":
+        return found
+    return found | {
+        "Warp, summed": (warp, summed),
+        "CuPy Philox4x3210, written": (partial(generator, "Philox4x3210"), float(array)),
+        "CuPy XORWOW, written": (partial(generator, "XORWOW"), float(array)),
+        "cuRAND through CuPy, written": (curand, float(array)),
+        "JAX rbg, summed": (partial(jax, "rbg"), float(array)),
+        "JAX threefry2x32, summed": (partial(jax, "threefry2x32"), float(array)),
+        "PyTorch, written": (partial(torch, False), float(array)),
+        "PyTorch compiled, summed": (partial(torch, True), float(array)),
     }
+
+
+def curand_kernel(kind: str, paths: int, threads: int = 128) -> Call:
+    """cuRAND's device functions, Philox4x32-10: the same work as ours, a thread a path."""
+    import cupy
+
+    draw = "curand_normal4" if kind == "normal" else "curand_uniform4"
+    value = f"((x) < {THRESHOLD}f ? 1.0f : 0.0f)" if kind == "below" else "(x)"
+    text = f"#define DRAW {draw}\n#define ROUNDS {MONTHS * DRAWS // 4}\n#define VALUE(x) {value}\n{DEVICE_API}"
+    options = ("-std=c++17", *(f"-I{folder}" for folder in headers("curand_kernel.h")))
+    kernel = cupy.RawKernel(text, "total", options=options, backend="nvrtc")
+    out = cupy.empty(paths, "float32")
+
+    def launch(seed: int) -> Any:
+        kernel((paths // threads,), (threads,), (np.uint64(seed), out))
+        return out
+
+    return lambda seed: elapsed(lambda: launch(seed))
+
+
+def headers(name: str) -> list[str]:
+    """The folder that has a header of CUDA, and that of the library it includes."""
+    toolkits = [Path(p, "include") for p in (os.environ.get("CUDA_PATH", ""), "/usr/local/cuda") if p]  # fmt: skip
+    wheels = [f for p in sys.path if p.endswith("-packages") for f in Path(p).glob("nvidia/*/include")]  # fmt: skip
+    for folder in (*wheels, *toolkits):
+        if (folder / name).exists():
+            return [str(folder), str(folder / "cccl")]
+    raise ImportError(f"{name} is not here")
 
 
 def on_gpu(jax: Any) -> None:
     if jax.default_backend() != "gpu":
-        raise RuntimeError(f"JAX runs on {jax.default_backend()} here")
+        raise ImportError(f"JAX runs on {jax.default_backend()} here")
 
 
 # ---- trio
@@ -100,46 +171,79 @@ Peers = dict[str, Callable[[int], Call]]
 
 def trio() -> Peers:
     """Peers of the trio workload: ``make(paths)``."""
+
+    def numba(paths: int) -> Call:
+        from gpu_peer_numba import build
+
+        return build(paths)
+
+    def warp(algorithm: str, paths: int) -> Call:
+        from gpu_peer_warp import trio
+
+        return trio(algorithm, paths)
+
+    def torch(algorithm: str, paths: int) -> Call:
+        from gpu_peer_torch import trio
+
+        return trio(algorithm, paths)
+
     return {
         "CuPy elementwise, once": lambda paths: cupy_trio(paths, curand=False),
         "cuRAND + CuPy, once": lambda paths: cupy_trio(paths, curand=True),
-        "numba.cuda, order": numba_trio,
+        "numba.cuda, order": numba,
+        "Warp, once": partial(warp, "once"),
+        "Warp, order": partial(warp, "order"),
+        "PyTorch, once": partial(torch, "once"),
+        "PyTorch, order": partial(torch, "order"),
     }
 
 
 def trio_jax() -> Peers:
-    """JAX by algorithm and generator."""
-    pairs = [(a, g) for a in ("once", "order") for g in ("threefry2x32", "rbg")]
-    return {f"JAX {g}, {a}": partial(jax_trio, a, g) for a, g in [*pairs, ("monthly", "rbg")]}
+    """JAX by form, algorithm, generator and the paths of a chunk; those that are likely to be fast first."""
+    few = 1 << 17
+    found: Peers = {"JAX expert, once, all at once": partial(jax_expert, "once", 0)}
+    for algorithm, generator in (("once", "rbg"), ("once", "threefry2x32"), ("order", "rbg")):
+        found[f"JAX {generator}, {algorithm}, all at once"] = partial(jax_trio, algorithm, generator, 0)  # fmt: skip
+        found[f"JAX {generator}, {algorithm}, {few:,} at once"] = partial(jax_trio, algorithm, generator, few)  # fmt: skip
+    found[f"JAX expert, once, {few:,} at once"] = partial(jax_expert, "once", few)
+    found[f"JAX threefry2x32, order, {few:,} at once"] = partial(jax_trio, "order", "threefry2x32", few)  # fmt: skip
+    found[f"JAX rbg, monthly, {few:,} at once"] = partial(jax_trio, "monthly", "rbg", few)
+    return found
 
 
-def jax_trio(algorithm: str, generator: str, paths: int) -> Call:
-    """peer_jax's hand-written functions, as one jitted call on as many paths as suit a GPU."""
+def jax_trio(algorithm: str, generator: str, chunk: int, paths: int) -> Call:
+    """peer_jax's functions as one jitted call, ``chunk`` paths after another; 0: all at once."""
     import jax
     import jax.numpy as jnp
     import peer_jax
     from jax import lax, random
 
     on_gpu(jax)
-    size = {"once": 1 << 15, "order": 1 << 13, "monthly": 1 << 14}[algorithm]
+    size = min(chunk or paths, paths)
     loans = getattr(peer_jax, algorithm)
     e = jnp.asarray(exposures(), jnp.float32)
 
-    def chunk(key: Any) -> Any:
+    def some(key: Any) -> Any:
         first, second = random.split(key)
         return loans(second, *peer_jax.factors(first, size), e)
 
     @jax.jit
     def run(seed: Any) -> Any:
-        return lax.map(chunk, random.split(random.key(seed, impl=generator), paths // size))
+        return lax.map(some, random.split(random.key(seed, impl=generator), paths // size))
 
     return lambda seed: clocked(lambda: run(seed))
 
 
-def numba_trio(paths: int) -> Call:
-    from gpu_peer_numba import build
+def jax_expert(algorithm: str, chunk: int, paths: int) -> Call:
+    """expert_jax, which draws by a hash of its own; one call, in chunks as above."""
+    import expert_jax
+    import jax
 
-    return build(paths)
+    on_gpu(jax)
+    size = min(chunk or paths, paths)
+    expert_jax.LANES[algorithm], expert_jax.CHUNKS[algorithm] = size, paths // size
+    simulate = expert_jax.build(algorithm)
+    return lambda seed: clocked(lambda: simulate(paths, seed))
 
 
 def cupy_trio(paths: int, *, curand: bool) -> Call:

@@ -1,10 +1,10 @@
 """The GPU suite: what the engine and its peers need for the same work, by turns, warm, on one GPU.
 
-Usage: ``python bench/gpu_suite.py [rng trio trio_jax base loans whole sweep]``
+Usage: ``python bench/gpu_suite.py [rng trio trio_jax loans base whole sweep]``
 
-Kernels are timed by CUDA events, JAX by the clock, as it has streams of its own: a call of it takes milliseconds at
-least. A contestant that is not here, or fails, is a row that says so. gpu_run adds what share of the GPU's issue limit
-ours is.
+Kernels are timed by CUDA events; JAX, which has streams of its own, by the clock until its results are on the host,
+and so is a run of ours. A contestant that is not here, or fails, is a row that says so. gpu_run adds what share of the
+GPU's issue limit ours is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
@@ -24,7 +24,9 @@ from gpu_check import SEED, SHAPES, made
 from gpu_models import SUMMED
 
 ROUNDS = 7
-ENOUGH = 20.0  # seconds for a case
+ENOUGH = 8.0  # seconds for a contestant
+KERNEL, TO_HOST = "kernel", "to the host"
+Call = Callable[[int], float]
 
 
 @dataclass
@@ -32,47 +34,75 @@ class Contestant:
     """``call(seed)`` does the work once and returns milliseconds; ``work`` is how much of ``unit`` that is."""
 
     name: str
-    make: Callable[[], Callable[[int], float]]
+    make: Callable[[], Call]
     work: float
     about: dict[str, Any] = field(default_factory=dict)
-    times: list[float] = field(default_factory=list)
+    timed: str = KERNEL
 
 
-def contest(case: str, unit: str, contestants: list[Contestant], same: bool = False) -> None:
-    """All are made and called once; then one call of each in a round. Writes a row for each, the first is ours.
+Ready = tuple[Contestant, Call]
 
-    ``same``: all compute one law, so their means are compared, within four standard errors.
+
+def contest(
+    case: str, unit: str, engine: Sequence[Contestant], rivals: Sequence[Contestant] = (), same: bool = False
+) -> None:  # fmt: skip
+    """The engine's contestants first, then each rival by turns with them; a row for each as soon as it is measured.
+
+    A rival has the ratio of the rate of the engine's kernel to its own, and that of the engine's run to the host.
+    ``same``: all compute one law, so their means are compared with the first one's, within four standard errors.
     """
-    ready: list[tuple[Contestant, Callable[[int], float]]] = []
-    for c in contestants:
-        start = time.perf_counter()
-        try:
-            call = c.make()
-            call(SEED)
-            if same:
-                c.about["mean"], c.about["mean_se"] = gpu_peers.mean_of_last()
-            ready.append((c, call))
-            c.about["first_s"] = round(time.perf_counter() - start, 2)
-        except Exception as error:  # it is not installed, or cannot do it here
-            gpu_rows.write(case=case, contestant=c.name, error=f"{type(error).__name__}: {error}"[:600])  # fmt: skip
+    ready = [r for c in engine if (r := begun(case, c, same, True)) is not None]
+
+    def told(c: Contestant, times: list[float], others: list[list[float]]) -> None:
+        best = min(times)
+        rate = c.work / best * 1e3
+        row: dict[str, Any] = {"ms": best, "median_ms": median(times), "rounds": len(times), "rate": rate, "unit": f"{unit}/s", "timed": c.timed}  # fmt: skip
+        for (o, _), of_it in zip(ready, others, strict=True):
+            if o is not c:
+                field = "ours_over_it" if o.timed == KERNEL else "our_run_over_it"
+                row[field] = o.work / min(of_it) * 1e3 / rate
+        if same and ready and c is not ready[0][0]:
+            first = ready[0][0].about
+            off = abs(first["mean"] - c.about["mean"])
+            row["passed"] = off <= 4.0 * math.hypot(first["mean_se"], c.about["mean_se"])
+        gpu_rows.write(case=case, contestant=c.name, work=c.work, **row, **c.about)
+
+    of_engine = rounds(ready)
+    for (c, _), times in zip(ready, of_engine, strict=True):
+        told(c, times, of_engine)
+    for rival in rivals:
+        if (found := begun(case, rival, same, False)) is not None:
+            *others, times = rounds([*ready, found])
+            told(rival, times, others)
+
+
+def begun(case: str, c: Contestant, same: bool, must: bool) -> Ready | None:
+    """Made, and called once; None, and a row, where it fails, or is not here and need not be."""
+    start = time.perf_counter()
+    try:
+        call = c.make()
+        call(SEED)
+        if same:
+            c.about["mean"], c.about["mean_se"] = gpu_peers.mean_of_last()
+    except Exception as error:
+        absent = isinstance(error, ImportError) and not must
+        why = {"left_out": str(error)[:300]} if absent else {"error": f"{type(error).__name__}: {error}"[:600]}  # fmt: skip
+        gpu_rows.write(case=case, contestant=c.name, **why)
+        return None
+    c.about["first_s"] = round(time.perf_counter() - start, 2)
+    return c, call
+
+
+def rounds(ready: Sequence[Ready]) -> list[list[float]]:
+    """The milliseconds of each: one call of each in a round."""
+    times: list[list[float]] = [[] for _ in ready]
     start = time.perf_counter()
     for k in range(ROUNDS):
         if k > 1 and time.perf_counter() - start > ENOUGH:
             break
-        for c, call in ready:
-            c.times.append(call(SEED + 1 + k))
-    ours = ready[0][0] if ready else None
-    for c, _ in ready:
-        best = min(c.times)
-        rate = c.work / best * 1e3
-        row = {"ms": best, "median_ms": median(c.times), "rounds": len(c.times), "rate": rate, "unit": f"{unit}/s"}  # fmt: skip
-        if ours is not None and c is not ours:
-            row["ours_over_it"] = ours.work / min(ours.times) * 1e3 / rate
-        if same and ours is not None:
-            a, b = ours.about, c.about
-            off = abs(a["mean"] - b["mean"])
-            row["passed"] = off <= 4.0 * math.hypot(a["mean_se"], b["mean_se"])
-        gpu_rows.write(case=case, contestant=c.name, work=c.work, **row, **c.about)
+        for found, (_, call) in zip(times, ready, strict=True):
+            found.append(call(SEED + 1 + k))
+    return times
 
 
 def ours(
@@ -81,7 +111,7 @@ def ours(
     """The engine's kernel alone, on one stream: its results stay on the GPU."""
     about: dict[str, Any] = {"paths": paths, "threads": shape[0], "residents": shape[1]}
 
-    def make() -> Callable[[int], float]:
+    def make() -> Call:
         import cupy
 
         from overbuilt.kernels.backends import cuda
@@ -110,7 +140,7 @@ def ours(
 def from_start_to_end(kernel: str, paths: int, work: float) -> Contestant:
     """A run as the engine makes it: pieces on two streams, results on the host."""
 
-    def make() -> Callable[[int], float]:
+    def make() -> Call:
         economy, found = made(kernel)
 
         def call(seed: int) -> float:
@@ -120,37 +150,38 @@ def from_start_to_end(kernel: str, paths: int, work: float) -> Contestant:
 
         return call
 
-    return Contestant("overbuilt cuda, results on the host", make, work, {"paths": paths})
+    return Contestant("overbuilt cuda, results on the host", make, work, {"paths": paths}, TO_HOST)
+
+
+def rival(name: str, make: Callable[[], Call], work: float, **about: Any) -> Contestant:
+    return Contestant(name, make, work, about, TO_HOST if name.startswith("JAX") else KERNEL)
 
 
 # ---- cases
 def rng() -> None:
-    paths = 1 << 21
+    paths, array = 1 << 21, 1 << 28
     work = float(paths * SUMMED)
-    array = 1 << 28
     for kind, unit in (("normal", "normals"), ("uniform", "uniforms"), ("below", "tests")):
-        peers = gpu_peers.numbers(kind, array) if kind != "below" else {}
-        rivals = [Contestant(n, make, float(array)) for n, make in peers.items()]
-        contest(f"rng {kind}", unit, [ours(f"rng {kind}", paths, work), *rivals])
+        engine = [ours(f"rng {kind}", paths, work), from_start_to_end(f"rng {kind}", paths, work)]
+        peers = gpu_peers.numbers(kind, paths, array)
+        contest(f"rng {kind}", unit, engine, [rival(n, make, much) for n, (make, much) in peers.items()])  # fmt: skip
 
 
 def trio() -> None:
-    _trio(gpu_peers.trio())
+    _trio("trio", gpu_peers.trio())
 
 
 def trio_jax() -> None:
     """A case of its own: JAX takes long to compile."""
-    _trio(gpu_peers.trio_jax())
+    _trio("trio, JAX", gpu_peers.trio_jax())
 
 
-def _trio(peers: dict[str, Callable[[int], Callable[[int], float]]]) -> None:
-    paths, fewer = 1 << 20, 1 << 17
-    rivals = [
-        Contestant(n, partial(make, fewer), float(fewer), {"paths": fewer})
-        for n, make in peers.items()
-    ]
-    engine = [ours("trio", paths, float(paths)), from_start_to_end("trio", paths, float(paths))]
-    contest("trio", "paths", [*engine, *rivals], same=True)
+def _trio(case: str, peers: gpu_peers.Peers) -> None:
+    paths = 1 << 20
+    work = float(paths)
+    rivals = [rival(n, partial(make, paths), work, paths=paths) for n, make in peers.items()]
+    engine = [ours("trio", paths, work), from_start_to_end("trio", paths, work)]
+    contest(case, "paths", engine, rivals, same=True)
 
 
 def base() -> None:
@@ -164,7 +195,8 @@ def loans() -> None:
 
     paths = 1 << 19
     tests = float(paths * TRIO.months * TRIO.loans)
-    contest("loans", "loan tests", [ours("loans", paths, tests), ours("trio", paths, tests, "overbuilt cuda, order statistics")])  # fmt: skip
+    order = ours("trio", paths, tests, "overbuilt cuda, order statistics")
+    contest("loans", "loan tests", [ours("loans", paths, tests)], [order], same=True)
 
 
 def whole() -> None:
@@ -183,13 +215,12 @@ def whole() -> None:
 def sweep() -> None:
     """Threads a block, and bounds on registers: what base takes with each."""
     paths = 1 << 19
-    contest(
-        "sweep of base", "paths",
-        [ours("base", paths, float(paths), f"{t} threads, {r or 'free'} residents", (t, r)) for t, r in SHAPES],
-    )  # fmt: skip
+    named = [(f"{t} threads, {r or 'free'} residents", (t, r)) for t, r in SHAPES]
+    all_shapes = [ours("base", paths, float(paths), name, shape) for name, shape in named]
+    contest("sweep of base", "paths", all_shapes[1:2], [*all_shapes[:1], *all_shapes[2:]])
 
 
-CASES = {f.__name__: f for f in (rng, trio, trio_jax, base, loans, whole, sweep)}
+CASES = {f.__name__: f for f in (rng, trio, trio_jax, loans, base, whole, sweep)}
 
 if __name__ == "__main__":
     sys.exit(gpu_rows.each(CASES, sys.argv[1:], "case"))
