@@ -155,7 +155,8 @@ def test_what_was_compiled_is_found_again(own_cache: Path, compiled: list[str]) 
     assert compiled[3:] == ["made"]
     jax.jit(lambda x: x + 1)(np.float32(1))
     assert len(list(place.rglob("*-cache"))) == 2, "the caller's own functions are not kept"
-    assert jax.config.jax_compilation_cache_dir is None
+    config: Any = jax.config
+    assert config.jax_compilation_cache_dir is None
 
 
 @pytest.mark.parametrize("damage", ["cut", "foreign", "a bit", "no hash", "other hash"])
@@ -205,15 +206,16 @@ def test_a_directory_that_the_user_set_is_used(
     from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
     his = tmp_path_factory.mktemp("his")
-    least = jax.config.jax_persistent_cache_min_compile_time_secs
-    jax.config.update("jax_compilation_cache_dir", str(his))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    config: Any = jax.config
+    least = config.jax_persistent_cache_min_compile_time_secs
+    config.update("jax_compilation_cache_dir", str(his))
+    config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     try:
         run("jax", drift(0.5), "float32", 100)
-        assert jax.config.jax_compilation_cache_dir == str(his)
+        assert config.jax_compilation_cache_dir == str(his)
     finally:
-        jax.config.update("jax_compilation_cache_dir", None)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
+        config.update("jax_compilation_cache_dir", None)
+        config.update("jax_persistent_cache_min_compile_time_secs", least)
         reset_cache()
     assert entries(his)
     assert not entries(own_cache)

@@ -25,6 +25,7 @@ from .native import processor
 
 _COMPILING = threading.Lock()  # JAX's settings belong to the process
 _HASH = ".sha256"
+_CONFIG: Any = jax.config  # its settings are made at run time
 
 
 def compiled(lowered: Any) -> Any:
@@ -34,7 +35,7 @@ def compiled(lowered: Any) -> Any:
     """
     with _COMPILING:
         place = _folder()
-        if place is None or jax.config.jax_compilation_cache_dir is not None:
+        if place is None or _CONFIG.jax_compilation_cache_dir is not None:
             return lowered.compile()
         for entry in _entries(place):
             if not _is_whole(entry):  # JAX would read it, and replaces no entry
@@ -87,12 +88,12 @@ def _kept_in(place: Path) -> Iterator[None]:
         "jax_compilation_cache_dir": str(place),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
     }
-    before = {name: getattr(jax.config, name) for name in ours}
+    before = {name: getattr(_CONFIG, name) for name in ours}
     try:
         for name, value in ours.items():
-            jax.config.update(name, value)
+            _CONFIG.update(name, value)
         yield
     finally:
         for name, value in before.items():
-            jax.config.update(name, value)
+            _CONFIG.update(name, value)
         reset_cache()
