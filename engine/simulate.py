@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels import backends
-from ..kernels.backends.base import BackendError, Kernel, LaunchError, Output, thread_count
+from ..kernels.backends.base import BackendError, Kernel, LaunchError, Output
 from ..kernels.program import Program
 from .arguments import check_asked, check_cluster, check_model, check_run
 from .limits import events_of, limits_of
@@ -204,8 +204,6 @@ def simulate(
                 made, seed, last + 1, batch or max(made.kernel.chunk, BLOCK), first=first,
                 progress=tell, stop=stop, on_lost=_next_backend(made, model, on_event) if fallback else None,
             )  # fmt: skip
-        if made.backend == "cuda":  # the device outruns one thread of statistics
-            statistics.threads = min(thread_count(), 8)
         try:
             reduce = work(runner, statistics, rule, folder, on_look, on_event, policy, on_block)
             rows = runner.series() if 0 in statistics.hashes else {}

@@ -9,7 +9,6 @@ threads, nor the order of merging changes a byte, and memory does not grow with 
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,8 +61,6 @@ class Statistics:
     """Which backend gave a block, by its number."""
 
     KEPT_BAD = 100  # bad paths named; all are counted
-    threads = 1
-    """Threads that a block is added by: more than one where the processors have nothing else to do."""
 
     def __post_init__(self) -> None:
         self.halves = ({n: Metric() for n in self.names}, {n: Metric() for n in self.names})
@@ -71,7 +68,7 @@ class Statistics:
         self.sample = Sample(self.sample_size, len(self.names))
         self.counted = dict.fromkeys(self.events, 0)
         self._made: dict[str, Metric] = {}
-        self._desks: dict[int, Desk] = {}
+        self._desk: Desk | None = None
 
     def add(
         self, block: int, values: NDArray[Any], bad: NDArray[np.int32], backend: str = ""
@@ -92,31 +89,18 @@ class Statistics:
         if not values.shape[1]:
             return
         half = self.halves[block % 2]
-        rows = list(zip(values, self.names, strict=True))
-
-        def some(k: int) -> None:
-            desk = self._desk_of(k, values.dtype)
-            for row, name in rows[k :: self.threads]:
-                half[name].add(row, desk)
-                for tail in self.tails[name]:
-                    tail.add(row, numbers)
-
-        if self.threads == 1:
-            some(0)
-        else:  # metrics have nothing to do with each other: no order among them changes a byte
-            with ThreadPoolExecutor(self.threads) as pool:
-                list(pool.map(some, range(self.threads)))
+        if self._desk is None or self._desk.kind != values.dtype:
+            self._desk = Desk(values.dtype)
+        desk = self._desk
+        for row, name in zip(values, self.names, strict=True):
+            half[name].add(row, desk)
+            for tail in self.tails[name]:
+                tail.add(row, numbers)
         for event in self.events:
             name, sign, threshold = event
             row = values[self.names.index(name)]
             self.counted[event] += int(np.count_nonzero(_COMPARE[sign](row, threshold)))
         self.sample.add(values, numbers)
-
-    def _desk_of(self, thread: int, kind: Any) -> Desk:
-        desk = self._desks.get(thread)
-        if desk is None or desk.kind != kind:
-            desk = self._desks[thread] = Desk(kind)
-        return desk
 
     def _set_aside(self, bad: NDArray[np.int32], numbers: NDArray[np.uint64]) -> None:
         where = np.flatnonzero(bad)

@@ -25,7 +25,7 @@ from overbuilt.engine.scenario import Scenario, load
 from overbuilt.engine.validate import ConfigError
 from overbuilt.kernels.namespace import Fields
 
-PATH, MONTH = 5, 4
+PATH, MONTH = 3, 4
 
 
 @cache

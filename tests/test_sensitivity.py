@@ -457,7 +457,7 @@ def test_the_command_prints_a_table_of_a_hundred_columns() -> None:
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert all(len(line) <= 100 for line in lines)
-    assert lines[0].startswith("textbook: private_credit.loss = 0.9")
+    assert lines[0].startswith("textbook: private_credit.loss = 0.885 ±0.038")
     assert "private_credit.exposure" in done.stdout
     assert "+1.00" in done.stdout
     assert "are not shown: --top 4 shows all" in done.stdout

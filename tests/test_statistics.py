@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 import overbuilt
 from overbuilt import DT, Result, System, output
-from overbuilt.engine.checkpoint import pack
 from overbuilt.engine.exact import ExactSum
 from overbuilt.engine.histogram import Histogram
 from overbuilt.engine.metric import Metric
@@ -460,19 +459,6 @@ def test_beyond_float32() -> None:
     got = statistics.summary()["x"]
     assert [got["mean"], got["p50"]] == [1.0, 3.0]
     assert all(math.isnan(got[k]) for k in ("sd", "se"))  # their squares are beyond float64
-
-
-def test_threads_change_no_byte() -> None:
-    rng = np.random.default_rng(9)
-    names = tuple("abcdefg")
-    one, three = Statistics(names, tail=50), Statistics(names, tail=50)
-    three.threads = 3
-    for block in range(3):
-        values = rng.normal(size=(len(names), 4000)).astype(np.float32 if block < 2 else np.float64)
-        bad = (rng.random(4000) < 0.01).astype(np.int32)
-        for statistics in (one, three):
-            statistics.add(block, values, bad)
-    assert pack(one, 1.0) == pack(three, 1.0)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.1, 0.15, 0.3, 0.9, 1.0])
