@@ -19,13 +19,13 @@ def namespace(dtype: str) -> ArrayNamespace:
 @pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-10), ("float32", 5e-6)])
 def test_the_hazard_s_quantile_is_the_normal_one(dtype: str, bound: float) -> None:
     """Phi^-1(1 - exp(-e^x)) on all of the polynomial's range, and held beyond it."""
-    x = np.linspace(-24.0, 3.0, 100_001).astype(dtype)
+    x = np.linspace(-14.0, 3.0, 100_001).astype(dtype)
     hazard = np.exp(x.astype(np.float64))
     exact = np.where(hazard < 0.7, ndtri(-np.expm1(-hazard)), -ndtri(np.exp(-hazard)))
     got = hazard_quantile(namespace(dtype), x)
     assert got.dtype == np.dtype(dtype)
     assert np.abs(got - exact).max() < bound
-    ends = hazard_quantile(namespace(dtype), np.array([-30.0, -24.0, 3.0, 9.0], dtype))
+    ends = hazard_quantile(namespace(dtype), np.array([-30.0, -14.0, 3.0, 9.0], dtype))
     assert ends[0] == ends[1]
     assert ends[2] == ends[3]
 

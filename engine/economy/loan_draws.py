@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..book import GROUP
-from .thresholds import NEVER, hazard_quantile
+from .thresholds import NEVER
 
 Book = dict[str, Any]
 LAST_END = 511  # of a loan's end month: no run is as long
@@ -97,7 +97,7 @@ class Order:
         }
 
     def _limit(self, xp: Any, path: Any, kind: Any, gap: Any) -> Any:
-        return self.credit.threshold(xp, path, kind, gap, hazard_quantile(xp, xp.log(gap)))
+        return self.credit.threshold(xp, path, kind, gap, xp.ndtri(-xp.expm1(-gap)))
 
     def _victim(self, xp: Any, taken: Any, left: Any, word: Any) -> Any:
         """The place in its group of a loan chosen among the ``left`` that are not taken."""

@@ -25,7 +25,7 @@ from .leased_site import (
     schedules,
     site_value,
 )
-from .thresholds import NEVER, gaussian_threshold, hazard_quantile
+from .thresholds import NEVER, gaussian_threshold
 from .waterfall import tranche_loss, waterfall
 
 _DRAWS = 1 << 16  # blocks of the stream that a pool may use
@@ -244,7 +244,7 @@ class Structured(System):
         left = self.pool_names[i] - d.drawn
         u = draw.once.uniform("default", index=i * _DRAWS + xp.to_int(d.drawn))
         gap = d.gap - xp.log(u) / xp.maximum(left, 1.0)
-        x = self.pool_own[i] * hazard_quantile(xp, xp.log(gap)) + self.pool_factor[i] * factor
+        x = self.pool_own[i] * xp.ndtri(-xp.expm1(-gap)) + self.pool_factor[i] * factor
         limit = xp.minimum(gaussian_threshold(xp, x) / self.pool_hazard[i], NEVER)
         return {
             "next": xp.where(left > 0.5, limit, NEVER),
